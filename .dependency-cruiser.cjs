@@ -1,0 +1,42 @@
+// The direction of imports of docs/architecture.md: each layer may import only what stands below it.
+const layers = [
+  'exec', 'kernel', 'api', 'store', 'cni', 'container', 'sandbox',
+  'service-proxy', 'node-network', 'kubelet', 'controllers', 'apiserver', 'lab',
+];
+const upward = layers.slice(0, -1).map((layer, at) => ({
+  name: `lib-${layer}-imports-only-below`,
+  comment: `lib/${layer} may import only ${layers.slice(0, at).join(', ') || 'nothing of ours'}`,
+  severity: 'error',
+  from: { path: `^lib/${layer}/` },
+  to: { path: `^(lib/(${layers.slice(at + 1).join('|')})|cmd|cni-plugins)/` },
+}));
+module.exports = {
+  forbidden: [
+    ...upward,
+    {
+      name: 'plugins-know-no-kubelet',
+      comment: 'a CNI plugin is an executable of its own: kernel/, exec/ and the protocol types of lib/cni only',
+      severity: 'error',
+      from: { path: '^cni-plugins/' },
+      to: { path: '^(cmd|lib/(?!exec|kernel|cni)[^/]+)/' },
+    },
+    {
+      name: 'kubelet-knows-no-http',
+      severity: 'error',
+      from: { path: '^lib/(kubelet|sandbox|container|cni|kernel|store|exec)/' },
+      to: { path: '^(fastify|ws|node:http|node:https|http|https)$|node_modules/(fastify|ws)/' },
+    },
+    {
+      name: 'only-exec-starts-processes',
+      severity: 'error',
+      from: { path: '^(lib|cni-plugins|cmd)/', pathNot: '^lib/exec/' },
+      to: { path: 'child_process|node_modules/(execa|@lydell/node-pty)/' },
+    },
+    { name: 'no-circles', severity: 'error', from: {}, to: { circular: true } },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { extensions: ['.ts', '.js', '.mjs', '.json'] },
+  },
+};

@@ -1,0 +1,211 @@
+// The face between the kubelet and whatever runs Pods, in the words of the Kubernetes CRI (runtime.v1), so that
+// the local runtime (lib/sandbox, lib/container) and, one day, containerd's CRI socket stand behind one interface.
+// Assumes: ids are unique for ever; every call may be repeated; list calls answer from memory, O(objects).
+import type { StepClock } from '../exec/step-clock.ts';
+
+export interface PortMapping {
+  readonly hostPort: number;
+  readonly containerPort: number;
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly hostIP?: string;
+}
+
+export interface DnsConfig {
+  readonly servers: readonly string[];
+  readonly searches: readonly string[];
+  readonly options: readonly string[];
+}
+
+/** Limits in the kernel's own units; absent: not limited. Source: CRI LinuxContainerResources. */
+export interface LinuxResources {
+  /** cgroup v1 cpu.shares (2..262144); on v2 turned into cpu.weight. */
+  readonly cpuShares?: number;
+  /** Microseconds of CPU a period of 100 000. */
+  readonly cpuQuota?: number;
+  /** Bytes. */
+  readonly memoryLimit?: number;
+  readonly pidsLimit?: number;
+}
+
+/** 'pod': the sandbox's own, shared by its containers · 'container': one each · 'node': the machine's. */
+export type NamespaceMode = 'pod' | 'container' | 'node';
+
+export interface PodSandboxConfig {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** Counts the sandboxes of one Pod, from 0. */
+  readonly attempt: number;
+  readonly hostname: string;
+  readonly dns: DnsConfig;
+  readonly hostAliases: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
+  readonly portMappings: readonly PortMapping[];
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly namespaces: {
+    readonly network: 'pod' | 'node';
+    readonly ipc: 'pod' | 'node';
+    readonly pid: NamespaceMode;
+  };
+  /** Kernel sysctls of the Pod's namespaces, e.g. net.ipv4.ip_unprivileged_port_start. */
+  readonly sysctls: Readonly<Record<string, string>>;
+  readonly resources: LinuxResources;
+}
+
+export interface PodSandboxStatus {
+  readonly id: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly attempt: number;
+  /** ready: pause lives and the network is up · notready: anything else that still has kernel objects. */
+  readonly state: 'ready' | 'notready';
+  /** RFC 3339 with nanoseconds. */
+  readonly createdAt: string;
+  /** One a family, IPv4 first; empty with the machine's network or until the network is up. */
+  readonly ips: readonly string[];
+}
+
+export interface Mount {
+  readonly hostPath: string;
+  readonly containerPath: string;
+  readonly readOnly: boolean;
+  readonly propagation?: 'private' | 'rslave' | 'rshared';
+}
+
+export interface SecurityConfig {
+  readonly privileged: boolean;
+  readonly readOnlyRootFilesystem: boolean;
+  readonly allowPrivilegeEscalation: boolean;
+  /** Numbers win over the image's USER. */
+  readonly runAsUser?: number;
+  readonly runAsGroup?: number;
+  readonly supplementalGroups: readonly number[];
+  /** Without CAP_, e.g. NET_ADMIN; ALL is understood. */
+  readonly capabilitiesAdd: readonly string[];
+  readonly capabilitiesDrop: readonly string[];
+  readonly seccomp: 'RuntimeDefault' | 'Unconfined';
+}
+
+export interface ContainerConfig {
+  /** Name in the Pod. */
+  readonly name: string;
+  /** Counts the containers of that name in one Pod, from 0: the restart count. */
+  readonly attempt: number;
+  /** Image reference as the user wrote it; it must be present (ImageService.pull). */
+  readonly image: string;
+  /** Replaces ENTRYPOINT. Already expanded. */
+  readonly command?: readonly string[];
+  /** Replaces CMD. Already expanded. */
+  readonly args?: readonly string[];
+  readonly workingDir?: string;
+  readonly env: readonly { readonly name: string; readonly value: string }[];
+  readonly mounts: readonly Mount[];
+  readonly security: SecurityConfig;
+  readonly resources: LinuxResources;
+  readonly tty: boolean;
+  readonly stdin: boolean;
+  /** Absolute path of the log file, CRI format. */
+  readonly logPath: string;
+  /** Of the container's spec; a change means a new container. */
+  readonly hash: string;
+}
+
+export interface ContainerStatus {
+  readonly id: string;
+  readonly sandboxId: string;
+  readonly podUid: string;
+  readonly name: string;
+  readonly attempt: number;
+  /** As the user wrote it. */
+  readonly image: string;
+  /** Digest of the image's manifest, `sha256:…`; '' for localhost/host. */
+  readonly imageId: string;
+  readonly hash: string;
+  readonly state: 'created' | 'running' | 'exited';
+  /** RFC 3339. */
+  readonly createdAt: string;
+  readonly startedAt?: string;
+  readonly finishedAt?: string;
+  readonly exitCode?: number;
+  /** Completed, Error, OOMKilled, ContainerCannotRun, ContainerStatusUnknown */
+  readonly reason?: string;
+  readonly message?: string;
+  readonly logPath: string;
+}
+
+export interface ExecRequest {
+  readonly argv: readonly [string, ...string[]];
+  readonly tty: boolean;
+  readonly stdin: boolean;
+}
+
+/** A running exec: bytes in and out, the exit code at the end. Closing kills the process group. */
+export interface ExecSession {
+  onStdout(listener: (chunk: Buffer) => void): void;
+  /** Never called with a terminal. */
+  onStderr(listener: (chunk: Buffer) => void): void;
+  writeStdin(chunk: Buffer): void;
+  closeStdin(): void;
+  /** Columns and rows; ignored without a terminal. */
+  resize(columns: number, rows: number): void;
+  kill(): void;
+  readonly exit: Promise<number>;
+}
+
+/** What happened below, by Pod uid: the kubelet's PLEG turns it into a sync of that Pod. */
+export interface RuntimeEvent {
+  readonly type: 'ContainerDied' | 'SandboxChanged';
+  readonly podUid: string;
+  readonly id: string;
+}
+
+export interface RuntimeService {
+  /** Reads what an earlier daemon left, adopts what lives, undoes what is half made. Call once, first. */
+  recover(): Promise<void>;
+  /**
+   * Resolves when the namespaces stand and containers may be created in them; the network may still be under way
+   * (waitForNetwork). A failure undoes everything that was made and rejects.
+   */
+  runPodSandbox(config: PodSandboxConfig, clock: StepClock): Promise<PodSandboxStatus>;
+  /** Resolves with the addresses; rejects with the network's failure. */
+  waitForNetwork(sandboxId: string): Promise<PodSandboxStatus>;
+  /** Kills what runs in it, releases network and namespaces. Repeatable; unknown ids succeed. */
+  stopPodSandbox(sandboxId: string): Promise<void>;
+  /** Forgets it and its containers, and removes their files. Repeatable; unknown ids succeed. */
+  removePodSandbox(sandboxId: string): Promise<void>;
+  listPodSandboxes(): PodSandboxStatus[];
+
+  createContainer(sandboxId: string, config: ContainerConfig, clock: StepClock): Promise<string>;
+  startContainer(containerId: string): Promise<void>;
+  /** SIGTERM (or the image's STOPSIGNAL), then after `graceSeconds` SIGKILL; resolves when it is dead. */
+  stopContainer(containerId: string, graceSeconds: number): Promise<void>;
+  removeContainer(containerId: string): Promise<void>;
+  listContainers(): ContainerStatus[];
+  exec(containerId: string, request: ExecRequest): Promise<ExecSession>;
+
+  onEvent(listener: (event: RuntimeEvent) => void): void;
+  /** Stops looking (timers, watchers); changes nothing that runs. */
+  close(): Promise<void>;
+}
+
+export interface Image {
+  /** Normalised, e.g. docker.io/library/nginx:1.27. */
+  readonly ref: string;
+  /** Digest of the manifest, `sha256:…`; '' for localhost/host. */
+  readonly id: string;
+  readonly sizeBytes: number;
+  /** RFC 3339; when it was pulled or imported here. */
+  readonly pulledAt: string;
+}
+
+export interface ImageService {
+  list(): Promise<Image[]>;
+  /** The image where it is present. */
+  status(ref: string): Promise<Image | undefined>;
+  /** Fetches from a registry and unpacks. One fetch a reference at a time, however many ask. */
+  pull(ref: string, onProgress?: (line: string) => void): Promise<Image>;
+  /** Brings in a docker-archive or oci-archive file under the names it carries (or `ref`). */
+  importArchive(path: string, options?: { ref?: string; onProgress?: (line: string) => void }): Promise<Image[]>;
+  /** Removes a name, and the files when no name is left. Refused while a container uses it. */
+  remove(ref: string): Promise<void>;
+}
