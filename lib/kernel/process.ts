@@ -1,0 +1,121 @@
+// Processes that are nobody's child of ours: who they are, whether they still live, how to signal and start them.
+// Assumes /proc. A pid alone is not an identity (pids are reused): pid and start time together are.
+// One read of /proc/PID/stat a question, about 20 microseconds.
+import { accessSync, constants, readFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { baseEnv, type Exec, run } from '../exec/exec.ts';
+import { KernelError, toKernelError } from './errors.ts';
+
+/** A process that cannot be mistaken for a later one with the same pid. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat: clock ticks after boot. A string, for it may exceed 2^53. */
+  readonly startTime: string;
+}
+
+/** What /proc/PID/stat says. Source: proc(5). Pure. */
+export function parseStat(text: string): { state: string; parent: number; startTime: string } | undefined {
+  // The command's name stands in parentheses and may itself hold spaces and parentheses.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const [state, parent] = fields;
+  const startTime = fields[19];
+  if (!state || !parent || !startTime) return undefined;
+  return { state, parent: Number(parent), startTime };
+}
+
+/** The process as it lives now; undefined when there is none, or only a zombie is left of it. */
+export function identify(pid: number): ProcessIdentity | undefined {
+  const stat = readStat(pid);
+  if (!stat || stat.state === 'Z' || stat.state === 'X') return undefined;
+  return { pid, startTime: stat.startTime };
+}
+
+/** True while that very process runs. */
+export function isAlive(identity: ProcessIdentity): boolean {
+  return identify(identity.pid)?.startTime === identity.startTime;
+}
+
+/** Sends a signal to that very process; false when it is gone already. */
+export function signal(identity: ProcessIdentity, name: NodeJS.Signals): boolean {
+  if (!isAlive(identity)) return false;
+  try {
+    return process.kill(identity.pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    throw error;
+  }
+}
+
+/**
+ * Starts a program as a child of init, in its own session, with /dev/null for its three streams.
+ * start-stop-daemon returns when the pid file is written; 4 ms.
+ * @throws KernelError ENOENT (no such program, or it ended at once), or what start-stop-daemon said
+ */
+export async function startDaemon(
+  daemon: {
+    readonly argv: readonly [string, ...string[]];
+    readonly pidFile: string;
+    readonly timeoutMs?: number;
+  },
+  exec: Exec = run,
+): Promise<ProcessIdentity> {
+  const [name, ...args] = daemon.argv;
+  // start-stop-daemon does not search PATH, and its child that fails to exec has nobody to tell.
+  const program = findProgram(name);
+  if (!program)
+    throw new KernelError(
+      'ENOENT',
+      name,
+      `${name}: program not found (podwire doctor tells how to install it)`,
+    );
+  const start = [
+    '--start',
+    '--background',
+    '--make-pidfile',
+    '--pidfile',
+    daemon.pidFile,
+    '--startas',
+    program,
+  ];
+  try {
+    await exec({
+      argv: ['start-stop-daemon', ...start, '--', ...args],
+      timeoutMs: daemon.timeoutMs ?? 10_000,
+    });
+  } catch (error) {
+    throw toKernelError(error, `start ${program}`);
+  }
+  const pid = Number(readFileSync(daemon.pidFile, 'utf8').trim());
+  const identity = identify(pid);
+  if (!identity)
+    throw new KernelError('ENOENT', program, `${daemon.argv.join(' ')}: it ended as soon as it began`);
+  return identity;
+}
+
+/** Absolute path of a program, searched in PATH when its name has no slash; undefined when there is none. */
+export function findProgram(name: string): string | undefined {
+  const candidates = name.includes('/')
+    ? [name]
+    : baseEnv()
+        .PATH!.split(delimiter)
+        .filter(Boolean)
+        .map((folder) => join(folder, name));
+  return candidates.find((candidate) => {
+    try {
+      accessSync(candidate, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function readStat(pid: number): ReturnType<typeof parseStat> {
+  try {
+    return parseStat(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
+  }
+}
