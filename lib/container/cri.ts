@@ -79,6 +79,8 @@ export interface SecurityConfig {
   /** Numbers win over the image's USER. */
   readonly runAsUser?: number;
   readonly runAsGroup?: number;
+  /** Refuse (CreateContainerConfigError) to run as user 0, also when the image's USER makes it so. */
+  readonly runAsNonRoot: boolean;
   readonly supplementalGroups: readonly number[];
   /** Without CAP_, e.g. NET_ADMIN; ALL is understood. */
   readonly capabilitiesAdd: readonly string[];
@@ -205,7 +207,10 @@ export interface ImageService {
   /** Fetches from a registry and unpacks. One fetch a reference at a time, however many ask. */
   pull(ref: string, onProgress?: (line: string) => void): Promise<Image>;
   /** Brings in a docker-archive or oci-archive file under the names it carries (or `ref`). */
-  importArchive(path: string, options?: { ref?: string; onProgress?: (line: string) => void }): Promise<Image[]>;
+  importArchive(
+    path: string,
+    options?: { ref?: string; onProgress?: (line: string) => void },
+  ): Promise<Image[]>;
   /** Removes a name, and the files when no name is left. Refused while a container uses it. */
   remove(ref: string): Promise<void>;
 }

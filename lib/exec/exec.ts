@@ -67,10 +67,16 @@ export const run: Exec = async (command) => {
     cause: result.cause,
   };
   if (result.code === 'ENOENT')
-    throw new ExecError('EXEC_NOT_FOUND', `${file}: program not found (podwire doctor tells how to install it)`, details);
+    throw new ExecError(
+      'EXEC_NOT_FOUND',
+      `${file}: program not found (podwire doctor tells how to install it)`,
+      details,
+    );
   if (result.timedOut) throw new ExecError('EXEC_TIMEOUT', `${shown}: no end after ${timeoutMs} ms`, details);
   if (result.isCanceled) throw new ExecError('EXEC_ABORTED', `${shown}: aborted`, details);
-  const how = result.signal ? `ended by ${result.signal}` : `exit code ${exitCode ?? result.code ?? 'unknown'}`;
+  const how = result.signal
+    ? `ended by ${result.signal}`
+    : `exit code ${exitCode ?? result.code ?? 'unknown'}`;
   const said = (stderr ?? '').trim() || (stdout ?? '').trim();
   throw new ExecError('EXEC_FAILED', `${shown}: ${how}${said ? `: ${said}` : ''}`, details);
 };

@@ -1,0 +1,164 @@
+// A program that somebody talks to while it runs: bytes in and out, a terminal where wanted, an exit code at the end.
+// Assumes the caller bounds its life: a session has no time limit, kill() ends the program with its process group.
+// One pipe or one pseudo-terminal a session; node-pty is loaded by the first session that wants a terminal.
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { execa } from 'execa';
+import { ExecError } from './errors.ts';
+import { baseEnv } from './exec.ts';
+
+/** A running exec: bytes in and out, the exit code at the end. Closing kills the process group. */
+export interface ExecSession {
+  onStdout(listener: (chunk: Buffer) => void): void;
+  /** Never called with a terminal. */
+  onStderr(listener: (chunk: Buffer) => void): void;
+  writeStdin(chunk: Buffer): void;
+  closeStdin(): void;
+  /** Columns and rows; ignored without a terminal. */
+  resize(columns: number, rows: number): void;
+  kill(): void;
+  /** Exit code, 128 + number when a signal ended it. All output has been handed out before. */
+  readonly exit: Promise<number>;
+}
+
+export interface SessionRequest {
+  readonly argv: readonly [string, ...string[]];
+  readonly tty: boolean;
+  /** False: standard input is at its end from the beginning. */
+  readonly stdin: boolean;
+  /** Added to the base environment (PATH and LC_ALL=C, nothing else). */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** Where the program writes the pid of another one that it starts elsewhere; kill() ends that one's group too. */
+  readonly pidFile?: string;
+}
+
+/** Starts it. @throws ExecError EXEC_NOT_FOUND */
+export function openSession(request: SessionRequest): Promise<ExecSession> {
+  return request.tty ? openTerminal(request) : openPipes(request);
+}
+
+async function openPipes(request: SessionRequest): Promise<ExecSession> {
+  const [file, ...args] = request.argv;
+  const child = execa(file, args, {
+    stdin: request.stdin ? 'pipe' : 'ignore',
+    env: { ...baseEnv(), ...request.env },
+    extendEnv: false,
+    ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
+    buffer: false,
+    reject: false,
+    cleanup: false,
+    detached: true, // a process group of its own, so that kill() reaches all of it
+  });
+  const { pid } = child;
+  if (pid === undefined) throw notFound(request.argv, (await child).cause);
+  // A write to a program that has ended is no failure of ours: its exit code says what there is to say.
+  child.stdin?.on('error', () => {});
+  const stdout = new Listeners((listener) => child.stdout.on('data', listener));
+  const stderr = new Listeners((listener) => child.stderr.on('data', listener));
+  return {
+    onStdout: (listener) => stdout.add(listener),
+    onStderr: (listener) => stderr.add(listener),
+    writeStdin: (chunk) => void child.stdin?.write(chunk),
+    closeStdin: () => void child.stdin?.end(),
+    resize: () => {},
+    kill: () => killGroups(pid, request.pidFile),
+    exit: child.then((result) => {
+      stdout.open();
+      stderr.open();
+      return result.exitCode ?? codeOfSignal(result.signal);
+    }),
+  };
+}
+
+async function openTerminal(request: SessionRequest): Promise<ExecSession> {
+  const { spawn } = await import('@lydell/node-pty');
+  const [file, ...args] = request.argv;
+  const terminal = spawn(file, args, {
+    name: 'xterm',
+    cols: 80,
+    rows: 24,
+    encoding: null,
+    env: { ...baseEnv(), TERM: 'xterm', ...request.env },
+    ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
+  });
+  const stdout = new Listeners((listener) =>
+    terminal.onData((data: unknown) => listener(Buffer.isBuffer(data) ? data : Buffer.from(String(data)))),
+  );
+  let ended = false;
+  const exit = new Promise<number>((resolve) => {
+    terminal.onExit(({ exitCode, signal }) => {
+      ended = true;
+      resolve(signal ? 128 + signal : exitCode);
+    });
+  });
+  const write = (data: Buffer | string): void => {
+    if (!ended) terminal.write(data as string);
+  };
+  return {
+    onStdout: (listener) => stdout.add(listener),
+    onStderr: () => {},
+    writeStdin: (chunk) => write(chunk),
+    closeStdin: () => write('\x04'), // a terminal has no end of file but the character that means it
+    resize: (columns, rows) => {
+      if (!ended && columns > 0 && rows > 0) terminal.resize(columns, rows);
+    },
+    kill: () => killGroups(terminal.pid, request.pidFile),
+    exit,
+  };
+}
+
+/** Keeps what comes before the first listener, so that no output is lost between start and listening. */
+class Listeners {
+  readonly #listeners: Array<(chunk: Buffer) => void> = [];
+  readonly #source: (listener: (chunk: Buffer) => void) => void;
+  #opened = false;
+  #early: Buffer[] = [];
+
+  constructor(source: (listener: (chunk: Buffer) => void) => void) {
+    this.#source = source;
+    this.open();
+  }
+
+  add(listener: (chunk: Buffer) => void): void {
+    this.#listeners.push(listener);
+    for (const chunk of this.#early.splice(0)) listener(chunk);
+  }
+
+  open(): void {
+    if (this.#opened) return;
+    this.#opened = true;
+    this.#source((chunk) => {
+      if (this.#listeners.length === 0) this.#early.push(chunk);
+      for (const listener of this.#listeners) listener(chunk);
+    });
+  }
+}
+
+function killGroups(leader: number, pidFile: string | undefined): void {
+  const pids = [leader];
+  if (pidFile) {
+    try {
+      pids.unshift(Number(readFileSync(pidFile, 'utf8')));
+    } catch {
+      // Not written: it was never started.
+    }
+  }
+  for (const pid of pids) {
+    if (!Number.isInteger(pid) || pid <= 1) continue;
+    try {
+      process.kill(-pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+}
+
+const codeOfSignal = (signal: string | undefined): number =>
+  128 + (constants.signals[(signal ?? 'SIGKILL') as NodeJS.Signals] ?? 0);
+
+const notFound = (argv: readonly string[], cause: unknown): ExecError =>
+  new ExecError('EXEC_NOT_FOUND', `${argv[0]}: program not found (podwire doctor tells how to install it)`, {
+    argv,
+    cause,
+  });

@@ -1,0 +1,99 @@
+// Events as Kubernetes' recorder writes them: the same event again raises `count` instead of adding an object.
+// Assumes that losing an event is better than failing a sync: failures are logged, never thrown.
+// One write an event; a table of the last 500 to fold repeats.
+import { createHash } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Client } from '../api/client.ts';
+import type { ApiObject, Event } from '../api/types.ts';
+
+export interface EventInput {
+  readonly type: 'Normal' | 'Warning';
+  readonly reason: string;
+  readonly message: string;
+  /** Of the container the event is about. */
+  readonly container?: string;
+}
+
+const remembered = 500;
+
+export class EventRecorder {
+  readonly #client: Client;
+  readonly #node: string;
+  readonly #log: Logger;
+  readonly #known = new Map<string, Event>();
+  #tail: Promise<unknown> = Promise.resolve();
+
+  constructor(client: Client, node: string, log: Logger) {
+    this.#client = client;
+    this.#node = node;
+    this.#log = log;
+  }
+
+  /** Writes the event in the background, in order. */
+  record(about: ApiObject & { metadata: { namespace?: string } }, event: EventInput): void {
+    this.#tail = this.#tail
+      .then(() => this.#write(about, event))
+      .catch((error) => this.#log.warn({ err: error, reason: event.reason }, 'event not written'));
+  }
+
+  /** Resolves when all that was recorded is written. */
+  async flush(): Promise<void> {
+    await this.#tail;
+  }
+
+  async #write(about: ApiObject & { metadata: { namespace?: string } }, event: EventInput): Promise<void> {
+    const { type, reason, message, container } = event;
+    const namespace = about.metadata.namespace ?? 'default';
+    const key = [about.kind, namespace, about.metadata.uid, container ?? '', type, reason, message].join(
+      '\0',
+    );
+    const now = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
+    const known = this.#known.get(key);
+    if (known) {
+      try {
+        const again = { ...known, count: (known.count ?? 1) + 1, lastTimestamp: now };
+        this.#remember(key, await this.#client.update('events', again));
+        return;
+      } catch {
+        this.#known.delete(key); // expired or removed meanwhile: write a new one
+      }
+    }
+    const tag = createHash('sha256')
+      .update(`${key}\0${now}\0${process.hrtime.bigint()}`)
+      .digest('hex')
+      .slice(0, 16);
+    const created = await this.#client.create(
+      'events',
+      {
+        apiVersion: 'v1',
+        kind: 'Event',
+        metadata: { name: `${about.metadata.name}.${tag}`, namespace },
+        involvedObject: {
+          apiVersion: about.apiVersion,
+          kind: about.kind,
+          name: about.metadata.name,
+          namespace: about.metadata.namespace,
+          uid: about.metadata.uid,
+          ...(container ? { fieldPath: `spec.containers{${container}}` } : {}),
+        },
+        type,
+        reason,
+        message,
+        source: { component: 'kubelet', host: this.#node },
+        reportingComponent: 'kubelet',
+        reportingInstance: this.#node,
+        firstTimestamp: now,
+        lastTimestamp: now,
+        count: 1,
+      },
+      { namespace },
+    );
+    this.#remember(key, created);
+  }
+
+  #remember(key: string, event: Event): void {
+    this.#known.delete(key);
+    this.#known.set(key, event);
+    if (this.#known.size > remembered) this.#known.delete(this.#known.keys().next().value as string);
+  }
+}

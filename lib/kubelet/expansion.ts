@@ -1,0 +1,10 @@
+// $(VAR) in command, args and env values. Pure. O(length of the text).
+// Source: Kubernetes' expansion rules: unknown references stay as they are, $$ is a literal $, so $$(VAR) is $(VAR).
+
+/** Replaces each $(NAME) for which `vars` has a value. */
+export function expand(text: string, vars: ReadonlyMap<string, string>): string {
+  return text.replace(/\$\$|\$\(([^()]*)\)/g, (whole, name: string | undefined) => {
+    if (name === undefined) return '$';
+    return vars.get(name) ?? whole;
+  });
+}

@@ -1,0 +1,66 @@
+// What the kubelet remembers of one Pod between syncs. Everything that must survive the daemon is elsewhere: in the
+// API (status) or in the runtime's records. Assumes one worker a Pod touches it. A few small maps a Pod.
+import type { Pod, PodStatus } from '../api/types.ts';
+import type { ContainerStatus, RuntimeService } from '../container/cri.ts';
+import { StepClock } from '../exec/step-clock.ts';
+import type { PodRuntimeStatus } from './pod-actions.ts';
+import type { WaitingReason } from './status.ts';
+
+export interface PodState {
+  /** The newest object. For a static Pod: made from its file, with the file's uid. */
+  pod: Pod;
+  /** The object is gone from the API (or the file from its folder): take the Pod down, write nothing. */
+  gone: boolean;
+  /** Phase is terminal and nothing of the Pod runs any more. */
+  finished: boolean;
+  failed?: WaitingReason | undefined;
+  readonly waiting: Map<string, WaitingReason>;
+  /** When a start last failed before there was a container, by container name; milliseconds since the epoch. */
+  readonly failedAt: Map<string, number>;
+  /** Termination messages, by container id. */
+  readonly messages: Map<string, string>;
+  /** The steps of the first start, until they are published. */
+  clock: StepClock | undefined;
+  lastStatus?: PodStatus;
+  /** Status writes in flight, in order. */
+  writes: Promise<unknown>;
+}
+
+export function newPodState(pod: Pod): PodState {
+  return {
+    pod,
+    gone: false,
+    finished: false,
+    waiting: new Map(),
+    failedAt: new Map(),
+    messages: new Map(),
+    clock: pod.status?.startTime ? undefined : new StepClock(),
+    writes: Promise.resolve(),
+  };
+}
+
+/** The runtime's records of one Pod, newest first. */
+export function runtimeStatusOf(runtime: RuntimeService, uid: string): PodRuntimeStatus {
+  const newestFirst = <T extends { attempt: number; createdAt: string }>(a: T, b: T): number =>
+    b.attempt - a.attempt || b.createdAt.localeCompare(a.createdAt);
+  return {
+    sandboxes: runtime
+      .listPodSandboxes()
+      .filter((s) => s.uid === uid)
+      .sort(newestFirst),
+    containers: runtime
+      .listContainers()
+      .filter((c) => c.podUid === uid)
+      .sort(newestFirst),
+  };
+}
+
+/** Containers that nobody asks for any more: all but the newest and the one before it (for `logs --previous`). */
+export function staleContainers(runtime: PodRuntimeStatus): ContainerStatus[] {
+  const seen = new Map<string, number>();
+  return runtime.containers.filter((container) => {
+    const count = (seen.get(container.name) ?? 0) + 1;
+    seen.set(container.name, count);
+    return count > 2 && container.state === 'exited';
+  });
+}

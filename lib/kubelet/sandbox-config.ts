@@ -1,0 +1,101 @@
+// One Pod as a sandbox: host name, DNS, namespaces, ports, cgroup limits. Pure.
+// Assumes a defaulted, validated Pod. O(containers).
+// Source: kubelet's generatePodSandboxConfig, GeneratePodHostNameAndDomain, dns.GetPodDNS.
+import type { Pod } from '../api/types.ts';
+import type { DnsConfig, NamespaceMode, PodSandboxConfig, PortMapping } from '../container/cri.ts';
+import { podResources } from './resources.ts';
+
+export interface NodeDns {
+  /** What the node itself uses (/etc/resolv.conf). */
+  readonly node: DnsConfig;
+  /** The cluster's DNS servers; without any, ClusterFirst falls back to the node's. */
+  readonly cluster: readonly string[];
+  readonly clusterDomain: string;
+}
+
+/** At most 63 characters, not ending in - or . (truncatePodHostnameIfNeeded). */
+export function podHostname(pod: Pod): string {
+  const name = pod.spec.hostname || pod.metadata.name;
+  return name.slice(0, 63).replace(/[-.]+$/, '');
+}
+
+export function podDns(pod: Pod, dns: NodeDns): DnsConfig {
+  const { spec } = pod;
+  const inCluster =
+    spec.dnsPolicy === 'ClusterFirstWithHostNet' || (spec.dnsPolicy === 'ClusterFirst' && !spec.hostNetwork);
+  let base: DnsConfig = dns.node;
+  if (spec.dnsPolicy === 'None') base = { servers: [], searches: [], options: [] };
+  else if (inCluster && dns.cluster.length > 0)
+    base = {
+      servers: dns.cluster,
+      searches: [
+        `${pod.metadata.namespace}.svc.${dns.clusterDomain}`,
+        `svc.${dns.clusterDomain}`,
+        dns.clusterDomain,
+        ...dns.node.searches,
+      ],
+      options: ['ndots:5'],
+    };
+  const own = spec.dnsConfig;
+  const ownOptions = (own?.options ?? []).map((o) => (o.value ? `${o.name}:${o.value}` : (o.name ?? '')));
+  const named = new Set(ownOptions.map((option) => option.split(':')[0]));
+  return {
+    servers: [...new Set([...base.servers, ...(own?.nameservers ?? [])])],
+    searches: [...new Set([...base.searches, ...(own?.searches ?? [])])],
+    options: [...base.options.filter((option) => !named.has(option.split(':')[0])), ...ownOptions],
+  };
+}
+
+function portMappings(pod: Pod): PortMapping[] {
+  return pod.spec.containers.flatMap((container) =>
+    (container.ports ?? []).flatMap((port) =>
+      port.hostPort && !pod.spec.hostNetwork
+        ? [
+            {
+              hostPort: port.hostPort,
+              containerPort: port.containerPort,
+              protocol: (port.protocol ?? 'TCP').toLowerCase() as PortMapping['protocol'],
+              ...(port.hostIP ? { hostIP: port.hostIP } : {}),
+            },
+          ]
+        : [],
+    ),
+  );
+}
+
+export interface SandboxConfigInput {
+  readonly pod: Pod;
+  readonly attempt: number;
+  readonly dns: NodeDns;
+  readonly nodeHostname: string;
+  readonly pidsLimit: number;
+}
+
+export function sandboxConfig({
+  pod,
+  attempt,
+  dns,
+  nodeHostname,
+  pidsLimit,
+}: SandboxConfigInput): PodSandboxConfig {
+  const { spec, metadata } = pod;
+  let pid: NamespaceMode = 'container';
+  if (spec.hostPID) pid = 'node';
+  else if (spec.shareProcessNamespace) pid = 'pod';
+  return {
+    namespace: metadata.namespace,
+    name: metadata.name,
+    uid: metadata.uid,
+    attempt,
+    hostname: spec.hostNetwork ? nodeHostname : podHostname(pod),
+    dns: podDns(pod, dns),
+    hostAliases: (spec.hostAliases ?? []).map(({ ip, hostnames }) => ({ ip, hostnames: hostnames ?? [] })),
+    portMappings: portMappings(pod),
+    annotations: metadata.annotations ?? {},
+    namespaces: { network: spec.hostNetwork ? 'node' : 'pod', ipc: spec.hostIPC ? 'node' : 'pod', pid },
+    sysctls: Object.fromEntries(
+      (spec.securityContext?.sysctls ?? []).map(({ name, value }) => [name, value]),
+    ),
+    resources: podResources(pod, pidsLimit),
+  };
+}

@@ -1,0 +1,257 @@
+// Makes and unmakes a Pod's sandbox: netns by `ip netns`, ipc and uts pinned by bind mounts, the pause process that
+// holds them, the Pod's cgroup, shared memory, /etc files, and the network. Every step pushes its undo first.
+// Assumes root. Costs 5 short processes plus the CNI plugins; steps that do not need each other run side by side.
+import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { PodSandboxConfig } from '../container/cri.ts';
+import { settleAll } from '../exec/errors.ts';
+import { type Exec, run } from '../exec/exec.ts';
+import type { StepClock } from '../exec/step-clock.ts';
+import { Undo } from '../exec/undo.ts';
+import { attach, ensureCgroup, killCgroup, removeCgroup } from '../kernel/cgroup.ts';
+import { readIfThere } from '../kernel/files.ts';
+import { mountTmpfs, unmountAll } from '../kernel/mount.ts';
+import { addNetns, deleteNetns, netnsPath } from '../kernel/netns.ts';
+import type { NodePaths } from '../kernel/paths.ts';
+import { identify, isAlive, type ProcessIdentity, signal, startDaemon } from '../kernel/process.ts';
+import { hostsFile, resolvConf } from './etc-files.ts';
+import type { NetworkRequest, PodNetwork } from './network.ts';
+import { newSandboxId, type SandboxFiles, type SandboxRecord, sandboxFiles, saveRecord } from './record.ts';
+
+export interface SandboxContext {
+  readonly paths: NodePaths;
+  readonly network: PodNetwork;
+  /** argv of the pause program: `catatonit -P`, or `sleep infinity`. */
+  readonly pauseArgv: readonly [string, ...string[]];
+  readonly exec?: Exec;
+}
+
+/** A sandbox under way: the record at once, the rest when it stands. */
+export interface StartingSandbox {
+  readonly record: SandboxRecord;
+  /** Namespaces, cgroup and files stand: containers may be created. Everything is undone when it rejects. */
+  readonly namespaces: Promise<void>;
+  /** pause holds them and the network is up. Everything is undone when it rejects. */
+  readonly ready: Promise<void>;
+}
+
+export const podCgroup = (paths: NodePaths, uid: string): string => `${paths.cgroup}/pod${uid}`;
+
+/** Starts a sandbox; see StartingSandbox. `beforeUndo` removes what others put into it, should it fail. */
+export function startSandbox(
+  context: SandboxContext,
+  config: PodSandboxConfig,
+  clock: StepClock,
+  beforeUndo: () => Promise<void>,
+): StartingSandbox {
+  const record: SandboxRecord = {
+    id: newSandboxId(config.name),
+    config,
+    createdAt: new Date().toISOString(),
+    state: 'creating',
+    ips: [],
+  };
+  const files = sandboxFiles(context.paths.sandboxes, record.id);
+  const undo = new Undo();
+  const undone = (cause: unknown) => {
+    undo.push(beforeUndo); // last in, first out
+    return undo.fail(`sandbox ${record.id}`, cause);
+  };
+
+  const namespaces = makeNamespaces({ context, record, files, undo, clock });
+  const ready = namespaces.then(async () => {
+    const network = connect({ context, record, files, undo, clock });
+    const pause =
+      config.namespaces.pid === 'pod' ? Promise.resolve() : holdNamespaces({ context, record, files, clock });
+    const results = await Promise.allSettled([network, pause]);
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    writeFileSync(files.hosts, hostsFile(config, record.ips, readIfThere('/etc/hosts') ?? ''));
+    record.state = 'ready';
+    saveRecord(files, record);
+  });
+  const guarded = ready.catch(undone);
+  guarded.catch(() => {}); // whoever awaits `ready` sees it; without a waiter it is no crash
+  return { record, namespaces: namespaces.catch(() => guarded), ready: guarded };
+}
+
+interface Making {
+  readonly context: SandboxContext;
+  readonly record: SandboxRecord;
+  readonly files: SandboxFiles;
+  readonly clock: StepClock;
+}
+
+async function makeNamespaces({
+  context,
+  record,
+  files,
+  undo,
+  clock,
+}: Making & { undo: Undo }): Promise<void> {
+  const { paths, exec = run } = context;
+  const { id, config } = record;
+  const cgroup = podCgroup(paths, config.uid);
+  mkdirSync(paths.sandboxes, { recursive: true, mode: 0o700 });
+  mkdirSync(files.dir, { mode: 0o700 });
+  undo.push(() => rmSync(files.dir, { recursive: true, force: true }));
+  saveRecord(files, record); // the intent: from here on a crash can be cleaned up after
+  mkdirSync(files.shm, { mode: 0o755 });
+  for (const pin of [files.ipc, files.uts, files.pid]) writeFileSync(pin, '', { mode: 0o600 });
+  // Bind-mounted into containers, which may run as anybody: 0644. hosts is written again when the address is known.
+  writeFileSync(files.hosts, hostsFile(config, [], readIfThere('/etc/hosts') ?? ''), { mode: 0o644 });
+  writeFileSync(files.resolvConf, resolvConf(config.dns), { mode: 0o644 });
+  writeFileSync(files.hostname, `${config.hostname}\n`, { mode: 0o644 });
+
+  undo.push(() => removeCgroup(cgroup));
+  undo.push(() => unmountAll(files.dir, exec));
+  const steps: Promise<unknown>[] = [];
+  if (config.namespaces.network === 'pod') {
+    undo.push(() => deleteNetns(id, exec));
+    steps.push(clock.step('netns', () => addNetns(id, exec)));
+  }
+  steps.push(clock.step('pin namespaces', () => pinNamespaces(config, files, exec)));
+  if (config.namespaces.ipc === 'pod')
+    steps.push(
+      clock.step('shared memory', () => mountTmpfs({ target: files.shm, options: shmOptions }, exec)),
+    );
+  steps.push(
+    clock.step('cgroup', async () => {
+      ensureCgroup(cgroup, config.resources);
+      ensureCgroup(`${cgroup}/pause`, {});
+    }),
+  );
+  const results = await Promise.allSettled(steps);
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+  if (Object.keys(config.sysctls).length > 0)
+    await clock.step('sysctls', () => setSysctls(record, files, exec));
+  // A shared pid namespace is born with its pid 1, so then the containers must wait for pause.
+  if (config.namespaces.pid === 'pod') await holdNamespaces({ context, record, files, clock });
+}
+
+// The size is Docker's and containerd's default for /dev/shm.
+const shmOptions = 'nosuid,nodev,noexec,mode=1777,size=65536k';
+
+/** With the machine's network a Pod also keeps the machine's host name, as in Kubernetes. */
+const ownsUts = (config: PodSandboxConfig): boolean => config.namespaces.network === 'pod';
+
+/** New ipc and uts namespaces, each held by a bind mount on its file, with no process in them yet (unshare(1)). */
+async function pinNamespaces(config: PodSandboxConfig, files: SandboxFiles, exec: Exec): Promise<void> {
+  const flags = [
+    ...(config.namespaces.ipc === 'pod' ? [`--ipc=${files.ipc}`] : []),
+    ...(ownsUts(config) ? [`--uts=${files.uts}`] : []),
+  ];
+  if (flags.length === 0) return;
+  const inside = ownsUts(config) ? ['hostname', config.hostname] : ['true'];
+  await exec({ argv: ['unshare', ...flags, '--', ...inside] });
+}
+
+/** nsenter arguments that join all pinned namespaces of a sandbox. */
+function joinFlags(record: SandboxRecord, files: SandboxFiles): string[] {
+  const { network, ipc } = record.config.namespaces;
+  return [
+    ...(network === 'pod' ? [`--net=${netnsPath(record.id)}`] : []),
+    ...(ipc === 'pod' ? [`--ipc=${files.ipc}`] : []),
+    ...(ownsUts(record.config) ? [`--uts=${files.uts}`] : []),
+  ];
+}
+
+async function setSysctls(record: SandboxRecord, files: SandboxFiles, exec: Exec): Promise<void> {
+  const settings = Object.entries(record.config.sysctls).map(([name, value]) => `${name}=${value}`);
+  await exec({ argv: ['nsenter', ...joinFlags(record, files), '--', 'sysctl', '-qw', ...settings] });
+}
+
+/** Starts pause in the namespaces and in the Pod's cgroup. It is init's child: it outlives this daemon. */
+async function holdNamespaces({ context, record, files, clock }: Making): Promise<void> {
+  const { pauseArgv, paths, exec = run } = context;
+  const ownPid = record.config.namespaces.pid === 'pod';
+  // unshare(1) stays as pid 1's parent; --kill-child ends pid 1, and with it the namespace, when it is killed.
+  const inside = ownPid
+    ? ['unshare', `--pid=${files.pid}`, '--fork', '--kill-child', ...pauseArgv]
+    : pauseArgv;
+  await clock.step('pause', async () => {
+    record.pause = await startDaemon(
+      { argv: ['nsenter', ...joinFlags(record, files), '--', ...inside], pidFile: files.pausePid },
+      exec,
+    );
+    attach(`${podCgroup(paths, record.config.uid)}/pause`, record.pause.pid);
+    saveRecord(files, record);
+  });
+}
+
+const requestOf = ({ record, files }: { record: SandboxRecord; files: SandboxFiles }): NetworkRequest => ({
+  id: record.id,
+  netnsPath: netnsPath(record.id),
+  namespace: record.config.namespace,
+  name: record.config.name,
+  uid: record.config.uid,
+  portMappings: record.config.portMappings,
+  trace: files.trace,
+});
+
+async function connect({ context, record, files, undo, clock }: Making & { undo: Undo }): Promise<void> {
+  if (record.config.namespaces.network !== 'pod') return;
+  const request = requestOf({ record, files });
+  undo.push(() => context.network.teardown(request));
+  undo.push(() => killPause(record, files)); // may have started beside us; it must not outlive a failure
+  record.ips = await clock.step('network', () => context.network.setup(request));
+}
+
+/** Kills pause, also one that a crashed daemon started but had no time to write down. */
+function killPause(record: SandboxRecord, files: SandboxFiles): void {
+  const pause = record.pause ?? unrecordedPause(record, files);
+  if (pause) signal(pause, 'SIGKILL');
+}
+
+/** The process of pause.pid, if it is still ours: a bare pid may have been given to another since. */
+function unrecordedPause(record: SandboxRecord, files: SandboxFiles): ProcessIdentity | undefined {
+  const pid = Number(readIfThere(files.pausePid)?.trim() || Number.NaN);
+  const found = Number.isInteger(pid) ? identify(pid) : undefined;
+  const pin = ownsUts(record.config) ? 'uts' : 'ipc';
+  return found && sameNamespace(`/proc/${pid}/ns/${pin}`, files[pin]) ? found : undefined;
+}
+
+function sameNamespace(one: string, other: string): boolean {
+  try {
+    return statSync(one).ino === statSync(other).ino;
+  } catch {
+    return false; // gone between two looks
+  }
+}
+
+export const pauseAlive = (record: SandboxRecord): boolean =>
+  record.pause !== undefined && isAlive(record.pause);
+
+/**
+ * Takes the sandbox's kernel objects down: every step is tried, all failures are reported, calling again finishes
+ * the rest. Containers must be gone, and it must be the Pod's only sandbox: the Pod's cgroup goes with it.
+ * The record stays (state 'stopped') until forgetSandbox.
+ */
+export async function stopSandbox(context: SandboxContext, record: SandboxRecord): Promise<void> {
+  const { paths, network, exec = run } = context;
+  const files = sandboxFiles(paths.sandboxes, record.id);
+  const cgroup = podCgroup(paths, record.config.uid);
+  const hasNetns = record.config.namespaces.network === 'pod';
+  const parts = await Promise.allSettled([
+    settleAll('network', [
+      () => hasNetns && network.teardown(requestOf({ record, files })),
+      () => hasNetns && deleteNetns(record.id, exec),
+    ]),
+    settleAll('namespaces', [
+      () => killPause(record, files),
+      () => killCgroup(cgroup), // whatever else escaped into it
+      () => unmountAll(files.dir, exec),
+    ]),
+  ]);
+  const failed = parts.flatMap((part) => (part.status === 'rejected' ? [part.reason] : []));
+  await settleAll(`sandbox ${record.id}`, [
+    ...failed.map((reason) => () => Promise.reject(reason)),
+    () => removeCgroup(cgroup),
+  ]);
+  record.state = 'stopped';
+  saveRecord(files, record);
+}
+
+/** Removes the folder and with it the record. */
+export function forgetSandbox(context: SandboxContext, id: string): void {
+  rmSync(join(context.paths.sandboxes, id), { recursive: true, force: true });
+}

@@ -1,0 +1,256 @@
+// The local runtime: RuntimeService made of sandboxes (this folder) and containers (lib/container).
+// Assumes it is the only one that manages this node's records. Lists answer from memory; a look at every pause
+// process once a second is one read of /proc each.
+import type {
+  ContainerConfig,
+  ContainerStatus,
+  ExecRequest,
+  ExecSession,
+  PodSandboxConfig,
+  PodSandboxStatus,
+  RuntimeEvent,
+  RuntimeService,
+} from '../container/cri.ts';
+import type { ContainerRuntime, SandboxMounts } from '../container/runtime.ts';
+import { PodwireError, settleAll } from '../exec/errors.ts';
+import type { StepClock } from '../exec/step-clock.ts';
+import { deleteNetns, netnsPath } from '../kernel/netns.ts';
+import { unmountAll } from '../kernel/mount.ts';
+import {
+  loadRecords,
+  type SandboxFiles,
+  type SandboxRecord,
+  sandboxFiles,
+  saveRecord,
+  toStatus,
+} from './record.ts';
+import {
+  forgetSandbox,
+  pauseAlive,
+  podCgroup,
+  type SandboxContext,
+  startSandbox,
+  stopSandbox,
+} from './sandbox.ts';
+
+const relistMs = 1000;
+
+interface Live {
+  readonly record: SandboxRecord;
+  /** Settles when the network is up; a failure has been undone. */
+  ready: Promise<void>;
+  /** Container creations under way: whoever takes the sandbox down waits for them. */
+  readonly creating: Set<Promise<unknown>>;
+  stopping?: Promise<void> | undefined;
+}
+
+export class LocalRuntime implements RuntimeService {
+  readonly #context: SandboxContext;
+  readonly #containers: ContainerRuntime;
+  readonly #sandboxes = new Map<string, Live>();
+  readonly #listeners: Array<(event: RuntimeEvent) => void> = [];
+  #relist: NodeJS.Timeout | undefined;
+
+  constructor(context: SandboxContext, containers: ContainerRuntime) {
+    this.#context = context;
+    this.#containers = containers;
+  }
+
+  async recover(): Promise<void> {
+    await this.#containers.recover();
+    const { paths, exec } = this.#context;
+    for (const record of loadRecords(paths.sandboxes)) {
+      if (record.config === undefined) {
+        // A crash between mkdir and the intent: nothing was made yet but perhaps the folder.
+        await settleAll(`sandbox ${record.id}`, [
+          () => unmountAll(sandboxFiles(paths.sandboxes, record.id).dir, exec),
+          () => deleteNetns(record.id, exec),
+          () => forgetSandbox(this.#context, record.id),
+        ]);
+        continue;
+      }
+      const live: Live = { record, ready: Promise.resolve(), creating: new Set() };
+      this.#sandboxes.set(record.id, live);
+      if (record.state === 'ready' && !pauseAlive(record)) record.state = 'notready';
+      if (record.state === 'creating') {
+        await this.stopPodSandbox(record.id);
+        await this.removePodSandbox(record.id);
+      }
+    }
+    this.#containers.onExit((container) =>
+      this.#emit({ type: 'ContainerDied', podUid: container.podUid, id: container.id }),
+    );
+    this.#relist = setInterval(() => this.#lookAtPauses(), relistMs);
+  }
+
+  async runPodSandbox(config: PodSandboxConfig, clock: StepClock): Promise<PodSandboxStatus> {
+    const creating = new Set<Promise<unknown>>();
+    const starting = startSandbox(this.#context, config, clock, async () => {
+      await Promise.allSettled(creating);
+      await this.#removeContainers(starting.record.id);
+    });
+    const { record } = starting;
+    const live: Live = { record, ready: starting.ready, creating };
+    this.#sandboxes.set(record.id, live);
+    starting.ready.catch(() => this.#sandboxes.delete(record.id));
+    await starting.namespaces;
+    return toStatus(record);
+  }
+
+  async waitForNetwork(sandboxId: string): Promise<PodSandboxStatus> {
+    const live = this.#get(sandboxId);
+    await live.ready;
+    return toStatus(live.record);
+  }
+
+  async stopPodSandbox(sandboxId: string): Promise<void> {
+    const live = this.#sandboxes.get(sandboxId);
+    if (!live || live.record.state === 'stopped') return;
+    live.stopping ??= this.#stop(live).finally(() => {
+      live.stopping = undefined;
+    });
+    await live.stopping;
+  }
+
+  async #stop(live: Live): Promise<void> {
+    const started = await live.ready.then(() => true).catch(() => false);
+    if (!started) return; // its own undo took it down
+    if (live.record.state === 'ready') {
+      live.record.state = 'notready';
+      saveRecord(this.#files(live.record.id), live.record);
+    }
+    await Promise.allSettled(live.creating);
+    await this.#killContainers(live.record.id);
+    await stopSandbox(this.#context, live.record);
+  }
+
+  async removePodSandbox(sandboxId: string): Promise<void> {
+    const live = this.#sandboxes.get(sandboxId);
+    if (!live) return;
+    await this.stopPodSandbox(sandboxId);
+    await this.#removeContainers(sandboxId);
+    forgetSandbox(this.#context, sandboxId);
+    this.#sandboxes.delete(sandboxId);
+  }
+
+  listPodSandboxes(): PodSandboxStatus[] {
+    return [...this.#sandboxes.values()].map(({ record }) => {
+      const status = toStatus(record);
+      // While the network is under way the sandbox counts as ready: containers are being made in it.
+      return record.state === 'creating' ? { ...status, state: 'ready' as const } : status;
+    });
+  }
+
+  async createContainer(sandboxId: string, config: ContainerConfig, clock: StepClock): Promise<string> {
+    const live = this.#get(sandboxId);
+    const { record } = live;
+    const creation = this.#containers.create({
+      sandbox: this.#mounts(record),
+      podUid: record.config.uid,
+      namespace: record.config.namespace,
+      podName: record.config.name,
+      config,
+      clock,
+    });
+    live.creating.add(creation);
+    try {
+      return await creation;
+    } finally {
+      live.creating.delete(creation);
+    }
+  }
+
+  async startContainer(containerId: string): Promise<void> {
+    await this.#containers.start(containerId);
+  }
+
+  async stopContainer(containerId: string, graceSeconds: number): Promise<void> {
+    await this.#containers.stop(containerId, graceSeconds);
+  }
+
+  async removeContainer(containerId: string): Promise<void> {
+    await this.#containers.remove(containerId);
+  }
+
+  listContainers(): ContainerStatus[] {
+    return this.#containers.list();
+  }
+
+  exec(containerId: string, request: ExecRequest): Promise<ExecSession> {
+    return this.#containers.exec(containerId, request);
+  }
+
+  onEvent(listener: (event: RuntimeEvent) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#relist);
+    await this.#containers.close();
+  }
+
+  #emit(event: RuntimeEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  #get(sandboxId: string): Live {
+    const live = this.#sandboxes.get(sandboxId);
+    if (!live) throw new PodwireError('SANDBOX_NOT_FOUND', `sandbox ${sandboxId}: not there`);
+    return live;
+  }
+
+  #files(id: string): SandboxFiles {
+    return sandboxFiles(this.#context.paths.sandboxes, id);
+  }
+
+  #lookAtPauses(): void {
+    for (const { record } of this.#sandboxes.values()) {
+      if (record.state !== 'ready' || pauseAlive(record)) continue;
+      record.state = 'notready';
+      saveRecord(this.#files(record.id), record);
+      this.#emit({ type: 'SandboxChanged', podUid: record.config.uid, id: record.id });
+    }
+  }
+
+  #ofSandbox(sandboxId: string): ContainerStatus[] {
+    return this.#containers.list().filter((container) => container.sandboxId === sandboxId);
+  }
+
+  async #killContainers(sandboxId: string): Promise<void> {
+    const running = this.#ofSandbox(sandboxId).filter((container) => container.state !== 'exited');
+    await allOf(running.map((container) => this.#containers.stop(container.id, 0)));
+  }
+
+  async #removeContainers(sandboxId: string): Promise<void> {
+    await allOf(this.#ofSandbox(sandboxId).map((container) => this.#containers.remove(container.id)));
+  }
+
+  #mounts(record: SandboxRecord): SandboxMounts {
+    const files = this.#files(record.id);
+    const { network, ipc, pid } = record.config.namespaces;
+    return {
+      id: record.id,
+      ...(network === 'pod' ? { netnsPath: netnsPath(record.id), utsPath: files.uts } : {}),
+      ...(ipc === 'pod' ? { ipcPath: files.ipc } : {}),
+      ...(pid === 'pod' ? { pidPath: files.pid } : {}),
+      hostPid: pid === 'node',
+      hostNetwork: network === 'node',
+      hostIpc: ipc === 'node',
+      hostsPath: files.hosts,
+      resolvConfPath: files.resolvConf,
+      hostnamePath: files.hostname,
+      shmPath: ipc === 'pod' ? files.shm : '/dev/shm',
+      cgroupParent: podCgroup(this.#context.paths, record.config.uid),
+    };
+  }
+}
+
+/** Waits for all, then throws what failed. */
+async function allOf(work: ReadonlyArray<Promise<unknown>>): Promise<void> {
+  const results = await Promise.allSettled(work);
+  const failed = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+  await settleAll(
+    'containers',
+    failed.map((reason) => () => Promise.reject(reason)),
+  );
+}

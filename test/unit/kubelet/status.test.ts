@@ -1,0 +1,125 @@
+import t from 'tap';
+import type { Pod } from '../../../lib/api/types.ts';
+import { podStatus, type StatusInput } from '../../../lib/kubelet/status.ts';
+import { container, exited, pod, sandbox } from './fixtures.ts';
+
+const now = '2026-01-01T00:00:10.000Z';
+const input = (over: Partial<StatusInput>): StatusInput => ({
+  pod: pod(),
+  runtime: { sandboxes: [sandbox()], containers: [container()] },
+  hostIP: '192.0.2.1',
+  waiting: new Map(),
+  messages: new Map(),
+  now,
+  ...over,
+});
+const condition = (status: ReturnType<typeof podStatus>, type: string) =>
+  status.conditions?.find((c) => c.type === type)?.status;
+
+const phases = [
+  {
+    name: 'nothing made yet',
+    over: { runtime: { sandboxes: [], containers: [] } },
+    phase: 'Pending',
+    ready: 'False',
+  },
+  { name: 'running', over: {}, phase: 'Running', ready: 'True' },
+  {
+    name: 'Always, exited',
+    over: { runtime: { sandboxes: [sandbox()], containers: [exited(0)] } },
+    phase: 'Running',
+    ready: 'False',
+  },
+  {
+    name: 'Never, exited 0',
+    over: { pod: pod({ restartPolicy: 'Never' }), runtime: { sandboxes: [], containers: [exited(0)] } },
+    phase: 'Succeeded',
+    ready: 'False',
+  },
+  {
+    name: 'Never, exited 3',
+    over: { pod: pod({ restartPolicy: 'Never' }), runtime: { sandboxes: [], containers: [exited(3)] } },
+    phase: 'Failed',
+    ready: 'False',
+  },
+  {
+    name: 'OnFailure, exited 3, will be tried again',
+    over: {
+      pod: pod({ restartPolicy: 'OnFailure' }),
+      runtime: { sandboxes: [sandbox()], containers: [exited(3)] },
+    },
+    phase: 'Running',
+    ready: 'False',
+  },
+  {
+    name: 'given up',
+    over: { failed: { reason: 'DeadlineExceeded', message: 'm' } },
+    phase: 'Failed',
+    ready: 'False',
+  },
+];
+for (const c of phases)
+  t.test(`phase: ${c.name}`, async (t) => {
+    const status = podStatus(input(c.over));
+    t.equal(status.phase, c.phase);
+    t.equal(condition(status, 'Ready'), c.ready);
+  });
+
+t.test('a container in back-off waits with CrashLoopBackOff and shows its last end', async (t) => {
+  const status = podStatus(
+    input({
+      runtime: { sandboxes: [sandbox()], containers: [exited(7, { attempt: 2 })] },
+      waiting: new Map([['a', { reason: 'CrashLoopBackOff', message: 'back-off 10s' }]]),
+      messages: new Map([['c1', 'out of luck']]),
+    }),
+  );
+  const [a] = status.containerStatuses ?? [];
+  t.match(a, { restartCount: 2, ready: false, state: { waiting: { reason: 'CrashLoopBackOff' } } });
+  t.match(a?.lastState?.terminated, {
+    exitCode: 7,
+    message: 'out of luck',
+    finishedAt: '2026-01-01T00:00:09Z',
+  });
+});
+
+t.test('a restarted container remembers the one before', async (t) => {
+  const containers = [container({ id: 'c2', attempt: 1 }), exited(1)];
+  const [a] = podStatus(input({ runtime: { sandboxes: [sandbox()], containers } })).containerStatuses ?? [];
+  t.match(a, {
+    restartCount: 1,
+    containerID: 'podwire://c2',
+    lastState: { terminated: { exitCode: 1, containerID: 'podwire://c1' } },
+  });
+});
+
+t.test('an image that cannot be had is why the container waits', async (t) => {
+  const waiting = new Map([['a', { reason: 'ErrImagePull', message: 'no' }]]);
+  const status = podStatus(input({ runtime: { sandboxes: [sandbox()], containers: [] }, waiting }));
+  t.equal(status.phase, 'Pending');
+  t.match(status.containerStatuses?.[0]?.state, { waiting: { reason: 'ErrImagePull', message: 'no' } });
+});
+
+t.test('after a reboot the restart count goes on and the lost run is shown', async (t) => {
+  const known: Pod = pod();
+  const before = podStatus(
+    input({ runtime: { sandboxes: [sandbox()], containers: [container({ attempt: 4 })] } }),
+  );
+  const [a] =
+    podStatus(input({ pod: { ...known, status: before }, runtime: { sandboxes: [], containers: [] } }))
+      .containerStatuses ?? [];
+  t.match(a, {
+    restartCount: 4,
+    lastState: { terminated: { exitCode: 137, reason: 'ContainerStatusUnknown' } },
+  });
+});
+
+t.test('a condition keeps the time of its last change', async (t) => {
+  const first = podStatus(input({}));
+  const later = podStatus(input({ pod: { ...pod(), status: first }, now: '2026-01-02T00:00:00.000Z' }));
+  t.same(later.conditions, first.conditions);
+});
+
+t.test("addresses: the Pod's own, or the machine's with hostNetwork", async (t) => {
+  t.match(podStatus(input({})), { podIP: '10.244.0.2', hostIP: '192.0.2.1' });
+  t.match(podStatus(input({ pod: pod({ hostNetwork: true }) })), { podIP: '192.0.2.1' });
+});
