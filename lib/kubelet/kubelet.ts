@@ -2,12 +2,13 @@
 // worker of the Pod they are about. Assumes it alone manages the Pods of its node name.
 // O(changes) while it runs; one list at start; housekeeping every 30 s is O(Pods).
 import { existsSync, readdirSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Client, WatchEvent } from '../api/client.ts';
 import { isReason } from '../api/errors.ts';
 import type { Pod } from '../api/types.ts';
 import type { ImageService, RuntimeService } from '../container/cri.ts';
-import { messageOf } from '../exec/errors.ts';
+import { messageOf, PodwireError } from '../exec/errors.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { EventRecorder } from './events.ts';
 import { ImagePuller } from './images.ts';
@@ -44,6 +45,7 @@ export class Kubelet {
   readonly #stop = new AbortController();
   #housekeeper: NodeJS.Timeout | undefined;
   #loop: Promise<void> = Promise.resolve();
+  #draining = false;
 
   constructor(options: KubeletOptions) {
     const { client, runtime, images, paths, node, log } = options;
@@ -93,6 +95,20 @@ export class Kubelet {
     await this.#options.runtime.close();
   }
 
+  /** Takes every Pod down, static ones too, and takes up no more. @throws when some are still there in the end */
+  async drain(timeoutMs: number): Promise<void> {
+    this.#draining = true;
+    for (const uid of this.#pods.keys()) this.#handlePodRemove(uid);
+    for (const until = Date.now() + timeoutMs; this.#pods.size > 0; await setTimeout(20)) {
+      if (Date.now() < until) continue;
+      const left = [...this.#pods.values()].map(
+        ({ pod }) => `${pod.metadata.namespace}/${pod.metadata.name}`,
+      );
+      throw new PodwireError('DRAIN_TIMEOUT', `still there after ${timeoutMs / 1000} s: ${left.join(', ')}`);
+    }
+    await this.housekeeping();
+  }
+
   async #syncLoop(fieldSelector: string, from: string): Promise<void> {
     const { client, log } = this.#options;
     const signal = this.#stop.signal;
@@ -106,8 +122,7 @@ export class Kubelet {
       } catch (error) {
         if (signal.aborted) return;
         log.warn({ err: error }, `watch of pods broke: ${messageOf(error)}; listing again`);
-        if (!isReason(error, 'Expired') && !isReason(error, 'Gone'))
-          await new Promise((r) => setTimeout(r, 1000));
+        if (!isReason(error, 'Expired') && !isReason(error, 'Gone')) await setTimeout(1000);
         resourceVersion = await this.#relist(fieldSelector);
       }
     }
@@ -141,7 +156,7 @@ export class Kubelet {
   }
 
   #handlePodUpdate(pod: Pod): void {
-    if (isMirrorPod(pod)) return;
+    if (isMirrorPod(pod) || this.#draining) return;
     const { uid } = pod.metadata;
     const known = this.#pods.get(uid);
     if (!known) {
@@ -164,6 +179,7 @@ export class Kubelet {
   }
 
   #handleStaticPods(pods: readonly StaticPod[]): void {
+    if (this.#draining) return;
     const wanted = new Set(pods.map(({ pod }) => pod.metadata.uid));
     for (const { pod } of pods) {
       if (this.#pods.has(pod.metadata.uid)) continue;

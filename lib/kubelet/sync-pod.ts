@@ -308,7 +308,10 @@ export class PodSyncer {
     const key = `${pod.metadata.uid}/${name}`;
     const now = Date.now();
     const left = this.#backoff.remaining(key, since, now);
-    if (left === 0) return this.#backoff.next(key, since, now);
+    if (left === 0) {
+      this.#backoff.next(key, since, now);
+      return;
+    }
     const about = `${container.name} pod=${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})`;
     const message = `back-off ${formatDelay(this.#backoff.delay(key))} restarting failed container=${about}`;
     if (exit) {

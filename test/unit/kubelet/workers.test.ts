@@ -23,7 +23,10 @@ t.test('one sync runs, one is pending, the latest wins', async (t) => {
 
 t.test('Pods do not wait for each other', async (t) => {
   const running: string[] = [];
-  const workers = new PodWorkers((uid) => (running.push(uid), new Promise(() => {})), log);
+  const workers = new PodWorkers((uid) => {
+    running.push(uid);
+    return new Promise(() => {});
+  }, log);
   workers.wake('a');
   workers.wake('b');
   t.same(running, ['a', 'b']);

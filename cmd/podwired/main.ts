@@ -1,0 +1,68 @@
+// podwired, the node's daemon: flags, signals, exit codes. What it does is wired in daemon.ts.
+// Assumes root and its own Node (bin/podwired). The only place of the daemon that exits the process.
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { messageOf } from '../../lib/exec/errors.ts';
+import { nodePaths } from '../../lib/kernel/paths.ts';
+import { type DaemonOptions, startDaemon } from './daemon.ts';
+import { createLog } from './log.ts';
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0)
+    throw new InvalidArgumentError('expected a whole number, 0 or more');
+  return value;
+}
+
+const program = new Command('podwired')
+  .description(
+    'Runs Pods on this machine: the API, the kubelet, the node network. Usually started by "podwire up".',
+  )
+  .option('--root <dir>', 'put every path below DIR, so that several nodes can share a machine', '/')
+  .option('--pod-cidr <cidr>', "the Pods' addresses on this node", '10.244.0.0/24')
+  .option('--node-name <name>', "the node's name (default: the host name)")
+  .option('--node-ip <ip>', "the node's address (default: the one that the default route uses)")
+  .addOption(new Option('--runtime <name>', 'OCI runtime').choices(['crun', 'runc']).default('crun'))
+  .option(
+    '--cni-bin-dir <dir...>',
+    "where CNI plugins are looked for (default: podwire's own, then /opt/cni/bin)",
+  )
+  .option('--pod-pids-limit <n>', 'processes a Pod may have; 0: no limit', positive, 0)
+  .option('--max-pods <n>', 'Pods this node takes', positive, 250)
+  .option('--cluster-dns <ip...>', 'DNS servers for Pods with dnsPolicy ClusterFirst', [] as string[])
+  .option('--cluster-domain <name>', 'DNS domain of the cluster', 'cluster.local')
+  .addOption(
+    new Option('--log-level <level>', 'least important message logged')
+      .choices(['trace', 'debug', 'info', 'warn', 'error'])
+      .default('info'),
+  )
+  .argument('[role]', 'server: the API and a node (the only role yet)', 'server');
+
+program.parse();
+const [role] = program.processedArgs as [string];
+if (role !== 'server') program.error(`error: unknown role "${role}": expected "server"`);
+const flags = program.opts<Omit<DaemonOptions, 'paths'> & { root: string; logLevel: string }>();
+const log = createLog(flags.logLevel, process.stderr);
+
+if (process.getuid?.() !== 0) {
+  process.stderr.write('podwired: must run as root (it makes namespaces, mounts and cgroups)\n');
+  process.exit(1);
+}
+
+try {
+  const daemon = await startDaemon({ ...flags, paths: nodePaths(flags.root) }, log);
+  const stop = (signal: string) => {
+    log.info({ signal }, 'stopping; Pods go on');
+    daemon.close().then(
+      () => process.exit(0),
+      (error) => {
+        log.fatal({ err: error }, `not stopped cleanly: ${messageOf(error)}`);
+        process.exit(1);
+      },
+    );
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+} catch (error) {
+  log.fatal({ err: error }, `podwired could not start: ${messageOf(error)}`);
+  process.exit(1);
+}

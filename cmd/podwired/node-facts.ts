@@ -1,0 +1,69 @@
+// What the daemon finds out about its machine at start: name, address, DNS, pause program, runtime version.
+// Assumes /proc and /etc of a Linux machine. A few file reads and one process, once.
+import { readFileSync } from 'node:fs';
+import { hostname, networkInterfaces } from 'node:os';
+import { PodwireError } from '../../lib/exec/errors.ts';
+import { run } from '../../lib/exec/exec.ts';
+import { readIfThere } from '../../lib/kernel/files.ts';
+import { findProgram } from '../../lib/kernel/process.ts';
+import type { NodeDns } from '../../lib/kubelet/sandbox-config.ts';
+import { parseResolvConf } from '../../lib/sandbox/etc-files.ts';
+
+/** A valid Node name: the host name in lower case. @throws PodwireError BAD_NODE_NAME */
+export function nodeName(given: string | undefined): string {
+  const name = given ?? hostname().toLowerCase();
+  if (name.length > 253 || !/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/.test(name))
+    throw new PodwireError(
+      'BAD_NODE_NAME',
+      `node name "${name}": expected a DNS name; give one with --node-name`,
+    );
+  return name;
+}
+
+/** The IPv4 address of the default route's interface, else the first that is not loopback, else 127.0.0.1. */
+export function nodeIp(): string {
+  const interfaces = networkInterfaces();
+  const first = (name: string | undefined): string | undefined =>
+    name === undefined
+      ? undefined
+      : interfaces[name]?.find((address) => address.family === 'IPv4' && !address.internal)?.address;
+  return first(defaultRouteDevice()) ?? Object.keys(interfaces).map(first).find(Boolean) ?? '127.0.0.1';
+}
+
+/** Source: /proc/net/route, destination and mask 00000000. */
+function defaultRouteDevice(): string | undefined {
+  const rows = readFileSync('/proc/net/route', 'utf8').split('\n').slice(1);
+  return rows
+    .map((row) => row.split('\t'))
+    .find((columns) => columns[1] === '00000000' && columns[7] === '00000000')?.[0];
+}
+
+/** Pods' DNS; a resolver on loopback (systemd-resolved) is no use to a Pod, so its upstream list is taken. */
+export function nodeDns(cluster: readonly string[], clusterDomain: string): NodeDns {
+  const own = parseResolvConf(readIfThere('/etc/resolv.conf') ?? '');
+  const loopback = own.servers.some((server) => server.startsWith('127.') || server === '::1');
+  const upstream = loopback ? readIfThere('/run/systemd/resolve/resolv.conf') : undefined;
+  return { node: upstream ? parseResolvConf(upstream) : own, cluster, clusterDomain };
+}
+
+/** catatonit reaps orphans in a shared pid namespace; sleep is what every machine has. */
+export function pauseArgv(): readonly [string, ...string[]] {
+  const catatonit = findProgram('catatonit');
+  return catatonit ? [catatonit, '-P'] : [needProgram('sleep'), 'infinity'];
+}
+
+/** Absolute path of a program the daemon cannot do without. @throws PodwireError PROGRAM_MISSING */
+export function needProgram(name: string): string {
+  const path = findProgram(name);
+  if (path) return path;
+  throw new PodwireError(
+    'PROGRAM_MISSING',
+    `${name}: program not found; "podwire doctor" tells how to install it`,
+  );
+}
+
+/** `crun://1.8.1` */
+export async function runtimeVersion(name: string, path: string): Promise<string> {
+  const { stdout } = await run({ argv: [path, '--version'] });
+  return `${name}://${/version\s+(\S+)/.exec(stdout)?.[1] ?? 'unknown'}`;
+}
