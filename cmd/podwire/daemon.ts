@@ -1,0 +1,184 @@
+// The daemon seen from outside: does it answer, which process is it, how is it started and ended.
+// Assumes a unix socket that only podwired listens on. Finding its process reads /proc once, about 10 ms.
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startDetached } from '../../lib/exec/detached.ts';
+import { PodwireError } from '../../lib/exec/errors.ts';
+import { identify, isAlive, type ProcessIdentity, signal } from '../../lib/kernel/process.ts';
+import type { Context } from './context.ts';
+import { socketErrno } from './errors.ts';
+import { readText } from './http.ts';
+
+/** Flags of `up` that go on to podwired as they are. */
+export interface DaemonFlags {
+  podCidr?: string;
+  runtime?: string;
+  nodeName?: string;
+  nodeIp?: string;
+  logLevel?: string;
+}
+
+export type Health = 'ready' | 'starting' | 'absent';
+
+/** Asks /readyz. */
+export async function health(context: Context): Promise<Health> {
+  try {
+    await readText(context.socket, '/readyz', { signal: AbortSignal.timeout(2000) });
+    return 'ready';
+  } catch (error) {
+    return socketErrno(error) && socketErrno(error) !== 'EACCES' ? 'absent' : 'starting';
+  }
+}
+
+/** The process that listens on the socket, found by the socket's inode: it is right even when the daemon hangs. */
+export function socketOwner(socket: string): ProcessIdentity | undefined {
+  const inode = listeningInode(readFileSync('/proc/net/unix', 'utf8'), socket);
+  if (inode === undefined) return undefined;
+  const link = `socket:[${inode}]`;
+  for (const entry of readdirSync('/proc')) {
+    if (/^\d+$/.test(entry) && holds(entry, link)) return identify(Number(entry));
+  }
+  return undefined;
+}
+
+/** The inode of the listening socket bound to `path`. Source: /proc/net/unix; flag 0x10000 is __SO_ACCEPTCON. Pure. */
+export function listeningInode(table: string, path: string): string | undefined {
+  for (const line of table.split('\n')) {
+    const [, , , flags, , , inode, name] = line.trim().split(/\s+/);
+    if (name === path && flags === '00010000') return inode;
+  }
+  return undefined;
+}
+
+function holds(pid: string, link: string): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === link);
+  } catch {
+    return false; // Gone in the meantime, or not ours to look at.
+  }
+}
+
+export interface Started {
+  readonly pid: number;
+  readonly ms: number;
+}
+
+/**
+ * Starts podwired and waits until it is ready.
+ * @throws PodwireError DAEMON_DIED with the end of its log, DAEMON_SLOW
+ */
+export async function startPodwired(
+  context: Context,
+  flags: DaemonFlags,
+  timeoutMs = 60_000,
+): Promise<Started> {
+  if (process.getuid?.() !== 0)
+    throw new PodwireError('NOT_ROOT', 'podwired needs root: it makes namespaces, mounts and links');
+  if (context.socket !== context.paths.socket)
+    throw new PodwireError(
+      'SOCKET',
+      `podwired listens on ${context.paths.socket}: leave --socket out, or use --root`,
+    );
+  mkdirSync(context.paths.logs, { recursive: true, mode: 0o750 });
+  const logFile = join(context.paths.logs, 'podwired.log');
+  const logFrom = existsSync(logFile) ? statSync(logFile).size : 0;
+  const began = performance.now();
+  const child = await startDetached({
+    argv: daemonArgv(context, flags),
+    logFile,
+    env: daemonEnv(process.env),
+  });
+  let death: number | string | undefined;
+  child.ended.then((how) => {
+    death = how;
+  });
+  for (;;) {
+    if ((await health(context)) === 'ready') break;
+    if (death !== undefined)
+      throw new PodwireError(
+        'DAEMON_DIED',
+        `podwired ended at its start (${typeof death === 'number' ? `exit code ${death}` : death})${logEnd(logFile, logFrom)}`,
+      );
+    if (performance.now() - began > timeoutMs)
+      throw new PodwireError(
+        'DAEMON_SLOW',
+        `podwired (pid ${child.pid}) is not ready after ${timeoutMs / 1000} s${logEnd(logFile, logFrom)}`,
+      );
+    await pause(15);
+  }
+  child.release();
+  return { pid: child.pid, ms: performance.now() - began };
+}
+
+const passedOn: ReadonlyArray<readonly [keyof DaemonFlags, string]> = [
+  ['podCidr', '--pod-cidr'],
+  ['runtime', '--runtime'],
+  ['nodeName', '--node-name'],
+  ['nodeIp', '--node-ip'],
+  ['logLevel', '--log-level'],
+];
+
+function daemonArgv(context: Context, flags: DaemonFlags): [string, ...string[]] {
+  const argv: [string, ...string[]] = [join(repoFolder(), 'bin/podwired')];
+  if (context.paths.root !== '/') argv.push('--root', context.paths.root);
+  for (const [key, flag] of passedOn) {
+    const value = flags[key];
+    if (value !== undefined) argv.push(flag, value);
+  }
+  return argv;
+}
+
+/** What npm puts into the environment of its scripts is no business of a daemon. */
+function daemonEnv(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(env).filter(([name]) => !/^(npm_|NODE_OPTIONS$|NODE_V8_COVERAGE$|TAP)/.test(name)),
+  );
+}
+
+/** The checkout this file belongs to, whether it runs as source or from dist/. */
+export function repoFolder(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'bin/podwired')) && folder !== '/') folder = dirname(folder);
+  return folder;
+}
+
+function logEnd(file: string, from: number): string {
+  const text = readFileSync(file).subarray(from).toString('utf8').trimEnd();
+  if (text === '') return `; it wrote nothing to ${file}`;
+  const lines = text
+    .split('\n')
+    .slice(-15)
+    .map((line) => `  | ${readableLogLine(line)}`);
+  return `; the end of ${file}:\n${lines.join('\n')}`;
+}
+
+/** A line of pino's JSON as a person reads it; any other line as it is. Pure. */
+export function readableLogLine(line: string): string {
+  try {
+    const { level, msg, err } = JSON.parse(line) as {
+      level: number;
+      msg?: string;
+      err?: { message?: string };
+    };
+    const name =
+      level >= 60 ? 'fatal' : level >= 50 ? 'error' : level >= 40 ? 'warn' : level >= 30 ? 'info' : 'debug';
+    const cause = err?.message && err.message !== msg ? `: ${err.message}` : '';
+    return `${name.padEnd(5)} ${msg ?? ''}${cause}`;
+  } catch {
+    return line;
+  }
+}
+
+/** Ends it with SIGTERM; after `graceMs` with SIGKILL, which costs no Pod anything. Gives the signal that did it. */
+export async function stopPodwired(owner: ProcessIdentity, graceMs = 15_000): Promise<'SIGTERM' | 'SIGKILL'> {
+  signal(owner, 'SIGTERM');
+  const deadline = performance.now() + graceMs;
+  while (isAlive(owner) && performance.now() < deadline) await pause(10);
+  if (!isAlive(owner)) return 'SIGTERM';
+  signal(owner, 'SIGKILL');
+  while (isAlive(owner)) await pause(10);
+  return 'SIGKILL';
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

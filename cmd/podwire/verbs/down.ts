@@ -1,0 +1,80 @@
+// `podwire down`: ends podwired; with --pods also every Pod and every kernel object that podwire made.
+// Assumes Pods live on without the daemon. Deletions run side by side.
+import { existsSync } from 'node:fs';
+import type { Client } from '../../../lib/api/client.ts';
+import { isReason } from '../../../lib/api/errors.ts';
+import type { Pod } from '../../../lib/api/types.ts';
+import { type Context, untilInterrupted } from '../context.ts';
+import { health, socketOwner, startPodwired, stopPodwired } from '../daemon.ts';
+import { parseDuration } from '../duration.ts';
+import { waitUntil } from '../follow.ts';
+import { readText } from '../http.ts';
+import { resourceInfo } from '../resources.ts';
+
+export interface DownOptions {
+  pods?: boolean;
+  timeout?: string;
+}
+
+export async function runDown(context: Context, options: DownOptions): Promise<void> {
+  const timeout = parseDuration(options.timeout ?? '60s', '--timeout');
+  const found = await health(context);
+  if (found === 'absent' && !options.pods) return context.out('podwired is not running\n');
+  if (found === 'absent') {
+    if (!existsSync(context.paths.run))
+      return context.out('podwired is not running, and nothing of it is left\n');
+    context.out('podwired is not running; it is started once more to remove what it made\n');
+    await startPodwired(context, {});
+  }
+  const owner = socketOwner(context.socket);
+  if (options.pods) await removeEverything(context, timeout);
+  const left = options.pods ? 0 : await countPods(context, found);
+  if (!owner) return context.out('podwired is not running\n');
+  const how = await stopPodwired(owner);
+  context.out(
+    `podwired (pid ${owner.pid}) has ended${how === 'SIGKILL' ? ', by SIGKILL, for it did not answer SIGTERM' : ''}\n`,
+  );
+  if (left > 0)
+    context.out(
+      `${left} ${left === 1 ? 'Pod goes' : 'Pods go'} on running: "podwire up" adopts them, "podwire down --pods" removes them\n`,
+    );
+}
+
+async function countPods(context: Context, found: string): Promise<number> {
+  if (found !== 'ready') return 0;
+  const { items } = await (await context.client()).list('pods');
+  return items.filter((pod) => pod.status?.phase === 'Running').length;
+}
+
+async function removeEverything(context: Context, timeoutMs: number): Promise<void> {
+  const client = await context.client();
+  const { items } = await client.list('pods');
+  const wait = { deadline: Date.now() + timeoutMs, signal: untilInterrupted() };
+  await Promise.all(items.map((pod) => removePod(context, client, pod, wait)));
+  await readText(context.socket, '/podwire/v1/purge', { method: 'POST', body: {} });
+  context.out('every namespace, link, mount, table and cgroup of podwire is removed\n');
+}
+
+/** What is not gone in time is left to the purge. */
+async function removePod(
+  context: Context,
+  client: Client,
+  pod: Pod,
+  wait: { deadline: number; signal: AbortSignal },
+): Promise<void> {
+  const { namespace, name, uid } = pod.metadata;
+  try {
+    await client.delete('pods', { namespace, name });
+  } catch (error) {
+    if (isReason(error, 'NotFound')) return;
+    context.err(`pod "${namespace}/${name}": ${error instanceof Error ? error.message : String(error)}\n`);
+    return;
+  }
+  const target = { info: resourceInfo('pods'), namespace, name };
+  const outcome = await waitUntil({ client, target, ...wait }, (object) => object?.metadata.uid !== uid);
+  context.out(
+    outcome === 'met'
+      ? `pod "${namespace}/${name}" deleted\n`
+      : `pod "${namespace}/${name}" did not end in time\n`,
+  );
+}

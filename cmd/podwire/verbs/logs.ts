@@ -1,0 +1,146 @@
+// `podwire logs`: what containers wrote, whole or followed, one container or all of a Pod.
+// Assumes the server cuts by time and count. Bytes are streamed through; only a prefix needs lines.
+import type { IncomingMessage } from 'node:http';
+import type { Client } from '../../../lib/api/client.ts';
+import type { Pod } from '../../../lib/api/types.ts';
+import { type Context, untilInterrupted } from '../context.ts';
+import { parseCount, parseDuration } from '../duration.ts';
+import { ExitWith, UsageError } from '../errors.ts';
+import { open } from '../http.ts';
+import { podName } from '../resources.ts';
+
+export interface LogsOptions {
+  container?: string;
+  follow?: boolean;
+  previous?: boolean;
+  timestamps?: boolean;
+  tail?: string;
+  since?: string;
+  sinceTime?: string;
+  allContainers?: boolean;
+  prefix?: boolean;
+  selector?: string;
+  limitBytes?: string;
+}
+
+interface Source {
+  readonly pod: Pod;
+  readonly container: string;
+}
+
+export async function runLogs(
+  context: Context,
+  args: readonly string[],
+  options: LogsOptions,
+): Promise<void> {
+  const query = logQuery(options);
+  const client = await context.client();
+  const pods = await podsOf(context, client, args, options);
+  const container = options.container ?? args[1];
+  const sources = pods.flatMap((pod) =>
+    containersOf(context, pod, { ...options, ...(container ? { container } : {}) }),
+  );
+  const signal = untilInterrupted();
+  const show = async (source: Source): Promise<void> => {
+    const { namespace, name } = source.pod.metadata;
+    const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}/log`;
+    const response = await open(context.socket, path, {
+      query: { ...query, container: source.container },
+      signal,
+    });
+    const prefix = options.prefix ? `[pod/${name}/${source.container}] ` : '';
+    await copy(response, { prefix, byLine: options.prefix === true || sources.length > 1 }, signal);
+  };
+  if (options.follow) await Promise.all(sources.map(show));
+  else for (const source of sources) await show(source);
+  if (signal.aborted) throw new ExitWith(130);
+}
+
+/** The query of GET …/log. Pure. @throws UsageError */
+export function logQuery(options: LogsOptions): Record<string, string | undefined> {
+  if (options.since !== undefined && options.sinceTime !== undefined)
+    throw new UsageError('at most one of `--since` or `--since-time` may be specified');
+  if (options.sinceTime !== undefined && Number.isNaN(Date.parse(options.sinceTime)))
+    throw new UsageError(
+      `invalid value "${options.sinceTime}" for --since-time: expected RFC 3339, e.g. 2026-01-31T12:00:00Z`,
+    );
+  if (options.follow && options.previous)
+    throw new UsageError('only one of follow (-f) or previous (-p) is allowed');
+  const since = options.since === undefined ? undefined : parseDuration(options.since, '--since');
+  if (since !== undefined && since <= 0) throw new UsageError('--since must be greater than 0');
+  const tail = options.tail === undefined ? -1 : parseCount(options.tail, '--tail', -1);
+  const limit =
+    options.limitBytes === undefined ? undefined : parseCount(options.limitBytes, '--limit-bytes', 1);
+  const flag = (value: boolean | undefined): string | undefined => (value ? 'true' : undefined);
+  return {
+    follow: flag(options.follow),
+    previous: flag(options.previous),
+    timestamps: flag(options.timestamps),
+    tailLines: tail < 0 ? undefined : String(tail),
+    sinceSeconds: since === undefined ? undefined : String(Math.ceil(since / 1000)),
+    sinceTime: options.sinceTime,
+    limitBytes: limit === undefined ? undefined : String(limit),
+  };
+}
+
+async function podsOf(
+  context: Context,
+  client: Client,
+  args: readonly string[],
+  options: LogsOptions,
+): Promise<Pod[]> {
+  if (options.selector !== undefined) {
+    if (args.length > 0) throw new UsageError('only a selector (-l) or a Pod name is allowed');
+    const { items } = await client.list('pods', {
+      namespace: context.namespace,
+      labelSelector: options.selector,
+    });
+    if (items.length === 0) context.err(`No resources found in ${context.namespace} namespace.\n`);
+    return items;
+  }
+  if (args[0] === undefined) throw new UsageError('expected a Pod: podwire logs POD [-c CONTAINER]');
+  return [await client.get('pods', { namespace: context.namespace, name: podName(args[0]) })];
+}
+
+function containersOf(context: Context, pod: Pod, options: LogsOptions): Source[] {
+  const init = (pod.spec.initContainers ?? []).map((each) => each.name);
+  const main = pod.spec.containers.map((each) => each.name);
+  if (options.allContainers) return [...init, ...main].map((container) => ({ pod, container }));
+  if (options.container !== undefined) {
+    if (![...init, ...main].includes(options.container))
+      throw new UsageError(
+        `container ${options.container} is not valid for pod ${pod.metadata.name}: choose one of: [${[...init, ...main].join(' ')}]`,
+      );
+    return [{ pod, container: options.container }];
+  }
+  if (main.length > 1) context.err(`Defaulted container "${main[0]}" out of: ${main.join(', ')}\n`);
+  return [{ pod, container: main[0]! }];
+}
+
+async function copy(
+  response: IncomingMessage,
+  how: { readonly prefix: string; readonly byLine: boolean },
+  signal: AbortSignal,
+): Promise<void> {
+  let kept = '';
+  try {
+    if (how.byLine) response.setEncoding('utf8');
+    for await (const chunk of response) {
+      if (!how.byLine) {
+        await write(chunk as Buffer);
+        continue;
+      }
+      const lines = (kept + chunk).split('\n');
+      kept = lines.pop()!;
+      if (lines.length > 0) await write(lines.map((line) => `${how.prefix}${line}\n`).join(''));
+    }
+    if (kept !== '') await write(`${how.prefix}${kept}\n`);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
+function write(chunk: Buffer | string): Promise<void> | undefined {
+  if (process.stdout.write(chunk)) return undefined;
+  return new Promise((resolve) => process.stdout.once('drain', resolve));
+}
