@@ -1,0 +1,90 @@
+// The configuration of bridge, narrowed. Assumes the keys and defaults of the reference plugin of that name; a key that
+// this plugin does not serve (yet) is refused by name where its value asks for something. Pure.
+import { cniError } from '../../lib/cni/errors.ts';
+import type { Fields } from '../../lib/cni/json.ts';
+import { parseDns } from '../../lib/cni/result.ts';
+import type { CniDns } from '../../lib/cni/types.ts';
+import { isLinkName } from '../../lib/kernel/link.ts';
+
+export interface BridgeConf {
+  readonly bridge: string;
+  readonly isGateway: boolean;
+  readonly isDefaultGateway: boolean;
+  readonly forceAddress: boolean;
+  readonly ipMasq: boolean;
+  /** undefined: the kernel's default. */
+  readonly mtu: number | undefined;
+  readonly hairpinMode: boolean;
+  readonly promiscMode: boolean;
+  readonly portIsolation: boolean;
+  /** True: the kernel looks for duplicate IPv6 addresses, which delays their use by 1-2 s. */
+  readonly enableDad: boolean;
+  /** MAC of the container's interface; undefined: one is made up. */
+  readonly mac: string | undefined;
+  /** Type of the IPAM plugin; '': no addresses, a plain Ethernet port. */
+  readonly ipam: string;
+  readonly dns: CniDns;
+}
+
+/** Keys of the reference that are not served, and the values of them that ask for nothing. */
+const notServed: Readonly<Record<string, readonly unknown[]>> = {
+  vlan: [0],
+  vlanTrunk: [],
+  preserveDefaultVlan: [true, false], // means nothing without vlan
+  macspoofchk: [false],
+  disableContainerInterface: [false],
+  ipMasqBackend: ['', 'nftables'],
+};
+
+/** @throws CniError 7 (a wrong value), 2 (a key not served); both name the key */
+export function parseConf(conf: Fields, args: Readonly<Record<string, string>>): BridgeConf {
+  refuseNotServed(conf);
+  const bridge = conf.string('bridge') || 'cni0';
+  if (!isLinkName(bridge) || /["\\]/.test(bridge)) throw conf.bad('bridge', "a link name of 1 to 15 characters without '/' and ':'");
+  const flag = (key: string): boolean => conf.boolean(key) ?? false;
+  const parsed: BridgeConf = {
+    bridge,
+    isGateway: flag('isGateway') || flag('isDefaultGateway'),
+    isDefaultGateway: flag('isDefaultGateway'),
+    forceAddress: flag('forceAddress'),
+    ipMasq: flag('ipMasq'),
+    mtu: conf.integer('mtu', { min: 0, max: 65535 }) || undefined,
+    hairpinMode: flag('hairpinMode'),
+    promiscMode: flag('promiscMode'),
+    portIsolation: flag('portIsolation'),
+    enableDad: flag('enabledad'),
+    mac: parseMac(conf, args),
+    ipam: parseIpam(conf),
+    dns: parseDns(conf.fields('dns')),
+  };
+  if (parsed.mtu !== undefined && parsed.mtu < 68) throw conf.bad('mtu', 'at least 68 (RFC 791)');
+  if (parsed.hairpinMode && parsed.promiscMode) throw conf.bad('promiscMode', 'false where hairpinMode is true: packets would come twice');
+  return parsed;
+}
+
+function refuseNotServed(conf: Fields): void {
+  for (const [key, harmless] of Object.entries(notServed)) {
+    const value = conf.object[key];
+    const empty = value === undefined || value === null || (Array.isArray(value) && value.length === 0);
+    if (empty || harmless.includes(value)) continue;
+    throw cniError('CNI_UNSUPPORTED_FIELD', `${key}: ${JSON.stringify(value)} is not supported by this bridge plugin`);
+  }
+}
+
+function parseIpam(conf: Fields): string {
+  const ipam = conf.fields('ipam');
+  const type = ipam.string('type') ?? '';
+  if (type !== '' && !/^[A-Za-z0-9][\w.-]*$/.test(type)) throw ipam.bad('type', 'the name of a plugin');
+  return type;
+}
+
+/** From CNI_ARGS MAC, args.cni.mac, the capability mac: the later wins. */
+function parseMac(conf: Fields, args: Readonly<Record<string, string>>): string | undefined {
+  const named = conf.fields('args').fields('cni').string('mac');
+  const mac = conf.fields('runtimeConfig').string('mac') || named || args.MAC || undefined;
+  if (mac === undefined) return undefined;
+  const octet = Number.parseInt(mac.slice(0, 2), 16);
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac) || (octet & 1) === 1)
+    throw cniError('CNI_INVALID_CONFIG', `mac: expected a unicast MAC address such as 02:00:00:00:00:01, got ${JSON.stringify(mac)}`);
+  return mac.toLowerCase();
+}

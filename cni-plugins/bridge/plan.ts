@@ -1,0 +1,172 @@
+// What an ADD does, computed: from configuration, what the bridge is now, and the addresses IPAM gave, to two lists of
+// changes (host, Pod) and the result. Pure. A few dozen operations at most.
+import { type Cidr, formatCidr, formatIp, networkOf, overlap, parseCidr, parseIp, plus } from '../../lib/cni/address.ts';
+import { CniError } from '../../lib/cni/errors.ts';
+import type { CniIp, CniResult, CniRoute } from '../../lib/cni/types.ts';
+import type { LinkFacts, NetOp } from '../../lib/kernel/net.ts';
+import { ownCodes } from '../skel/codes.ts';
+import type { BridgeConf } from './conf.ts';
+
+export interface Wish {
+  readonly conf: BridgeConf;
+  readonly netns: string;
+  readonly ifname: string;
+  /** Host end of the pair. */
+  readonly veth: string;
+  /** Shown by `ip link`; who it belongs to. */
+  readonly alias: string;
+  readonly macs: { readonly bridge: string; readonly host: string; readonly container: string };
+  /** The machine has IPv6 at all. */
+  readonly ipv6: boolean;
+  /** Of IPAM; {} without. */
+  readonly ipam: CniResult;
+}
+
+export interface AddPlan {
+  readonly host: readonly NetOp[];
+  /** Lines of `host` that were found done: what a script would have to do on a machine without the bridge. */
+  readonly held: readonly NetOp[];
+  readonly pod: readonly NetOp[];
+  readonly result: CniResult;
+}
+
+/** @throws CniError 112 where the bridge has another address and forceAddress is not set */
+export function planAdd(wish: Wish, bridge: LinkFacts | undefined): AddPlan {
+  const { conf, macs } = wish;
+  const ips = withGateways(conf, wish.ipam.ips ?? []);
+  const routes = withDefaultRoutes(conf, ips, wish.ipam.routes ?? []);
+  const result: CniResult = {
+    interfaces: [
+      { name: conf.bridge, mac: bridge?.mac ?? macs.bridge },
+      { name: wish.veth, mac: macs.host },
+      { name: wish.ifname, mac: macs.container, sandbox: wish.netns },
+    ].map((one, at) => (at > 0 && conf.mtu !== undefined ? { ...one, mtu: conf.mtu } : one)),
+    ips: ips.map((ip) => ({ ...ip, interface: 2 })),
+    routes,
+    dns: Object.keys(conf.dns).length > 0 ? conf.dns : (wish.ipam.dns ?? {}),
+  };
+  const make = makeBridge(wish);
+  return {
+    host: [...(bridge ? [] : make), ...gatewayOps(wish, ips, bridge), ...portOps(wish)],
+    held: bridge ? make : [],
+    pod: podOps(wish, ips, routes),
+    result,
+  };
+}
+
+const makeBridge = ({ conf, macs }: Wish): NetOp[] => [
+  // The MAC is given at creation: a bridge that has none of its own takes its ports' lowest, and changes with them.
+  { op: 'addBridge', name: conf.bridge, mac: macs.bridge, ...(conf.mtu === undefined ? {} : { mtu: conf.mtu }) },
+  { op: 'setLink', name: conf.bridge, state: 'up', ...(conf.promiscMode ? { promisc: 'on' as const } : {}) },
+];
+
+/** Each address with a gateway: IPAM's own, else (for a gateway bridge) the first address of its net. */
+function withGateways(conf: BridgeConf, ips: readonly CniIp[]): CniIp[] {
+  return ips.map((ip) => {
+    if (ip.gateway !== undefined || !conf.isGateway) return ip;
+    return { ...ip, gateway: formatIp(plus(networkOf(parseCidr(ip.address) as Cidr), 1n)) };
+  });
+}
+
+const isV6 = (text: string): boolean => text.includes(':');
+
+function withDefaultRoutes(conf: BridgeConf, ips: readonly CniIp[], routes: readonly CniRoute[]): CniRoute[] {
+  const all = [...routes];
+  if (!conf.isDefaultGateway) return all;
+  for (const ip of ips) {
+    const dst = isV6(ip.address) ? '::/0' : '0.0.0.0/0';
+    if (all.some((route) => route.dst === dst && route.gw !== undefined) || ip.gateway === undefined) continue;
+    all.push({ dst, gw: ip.gateway });
+  }
+  // A route of IPAM without a gateway goes by the same one: two would clash in the kernel.
+  return all.filter((route) => route.gw !== undefined || !all.some((other) => other.dst === route.dst && other.gw !== undefined));
+}
+
+/** The bridge as gateway of each net. `putAddress` does no harm where another ADD was faster. */
+function gatewayOps({ conf }: Wish, ips: readonly CniIp[], bridge: LinkFacts | undefined): NetOp[] {
+  if (!conf.isGateway) return [];
+  const ops: NetOp[] = [];
+  for (const ip of ips) {
+    const wanted: Cidr = { ip: parseIp(ip.gateway ?? '') ?? (parseCidr(ip.address) as Cidr).ip, length: (parseCidr(ip.address) as Cidr).length };
+    const address = formatCidr(wanted);
+    const held = (bridge?.addresses ?? []).map((text) => parseCidr(text)).filter((cidr) => cidr !== undefined);
+    if (held.some((cidr) => formatCidr(cidr) === address)) continue;
+    for (const other of held.filter((cidr) => clashes(cidr, wanted))) {
+      if (!conf.forceAddress)
+        throw new CniError(ownCodes.bridgeConflict, `bridge ${conf.bridge} has address ${formatCidr(other)}, not ${address}`, {
+          details: 'set forceAddress, or give the network another bridge',
+        });
+      ops.push({ op: 'deleteAddress', dev: conf.bridge, address: formatCidr(other) });
+    }
+    ops.push({ op: 'putAddress', dev: conf.bridge, address, ...(conf.enableDad ? {} : { dad: 'skip' as const }) });
+  }
+  return ops;
+}
+
+/** One IPv4 address a bridge; several of IPv6 where their nets are apart. As the reference has it. */
+const clashes = (held: Cidr, wanted: Cidr): boolean =>
+  held.ip.family === wanted.ip.family && (wanted.ip.family === 4 || overlap(held, wanted));
+
+function portOps(wish: Wish): NetOp[] {
+  const { conf, veth, macs } = wish;
+  const port: NetOp = {
+    op: 'setBridgePort',
+    name: veth,
+    ...(conf.hairpinMode ? { hairpin: 'on' as const } : {}),
+    ...(conf.portIsolation ? { isolated: 'on' as const } : {}),
+  };
+  return [
+    {
+      op: 'addVeth',
+      name: veth,
+      mac: macs.host,
+      ...(conf.mtu === undefined ? {} : { mtu: conf.mtu }),
+      peer: { name: wish.ifname, mac: macs.container, netns: netnsWord(wish.netns) },
+    },
+    // A bridge port needs no address of its own: without fe80:: it sends no DAD and no router solicitations.
+    ...(wish.ipv6 ? [{ op: 'setLink', name: veth, linkLocal: 'none' } as const] : []),
+    { op: 'setLink', name: veth, alias: wish.alias, master: conf.bridge, state: 'up' },
+    ...(conf.hairpinMode || conf.portIsolation ? [port] : []),
+  ];
+}
+
+/** A named namespace by its name: short, and what a person would type. */
+export const netnsWord = (path: string): string => /^(?:\/var)?\/run\/netns\/([\w.-]+)$/.exec(path)?.[1] ?? path;
+
+function podOps({ conf, ifname, macs }: Wish, ips: readonly CniIp[], routes: readonly CniRoute[]): NetOp[] {
+  const quick = !conf.enableDad && ips.some((ip) => isV6(ip.address));
+  const dad = conf.enableDad ? {} : { dad: 'skip' as const };
+  return [
+    ...(quick ? [{ op: 'setLink', name: ifname, linkLocal: 'none' } as const] : []),
+    { op: 'setLink', name: ifname, state: 'up' },
+    ...(quick ? [{ op: 'addAddress', dev: ifname, address: linkLocalOf(macs.container), ...dad } as const] : []),
+    ...ips.map((ip): NetOp => ({ op: 'addAddress', dev: ifname, address: ip.address, ...dad })),
+    ...routes.map((route) => routeOp(route, ips, ifname)),
+  ];
+}
+
+/** fe80:: and the modified EUI-64 of the MAC. Source: RFC 4291, appendix A. */
+export function linkLocalOf(mac: string): string {
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = mac.split(':').map((part) => Number.parseInt(part, 16));
+  const hex = [a ^ 2, b, c, 0xff, 0xfe, d, e, f].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return formatCidr(parseCidr(`fe80::${hex.match(/..../g)?.join(':')}/64`) as Cidr);
+}
+
+function routeOp(route: CniRoute, ips: readonly CniIp[], dev: string): NetOp {
+  const via = route.gw ?? ips.find((ip) => isV6(ip.address) === isV6(route.dst) && ip.gateway !== undefined)?.gateway;
+  const onLink = route.scope !== undefined && route.scope >= 253;
+  return {
+    op: 'addRoute',
+    dev,
+    dst: route.dst,
+    ...(via === undefined || onLink ? {} : { via }),
+    ...(route.mtu === undefined ? {} : { mtu: route.mtu }),
+    ...(route.advmss === undefined ? {} : { advmss: route.advmss }),
+    ...(route.priority === undefined ? {} : { metric: route.priority }),
+    ...(route.table === undefined ? {} : { table: route.table }),
+    ...(route.scope === undefined ? {} : { scope: route.scope }),
+  };
+}
+
+/** Families that the bridge must forward for. */
+export const families = (ips: readonly CniIp[]): Array<4 | 6> => [...new Set(ips.map((ip) => (isV6(ip.address) ? 6 : 4)))];

@@ -1,0 +1,64 @@
+// The one executable of all plugins: the name it is called by says which. `dist/cni/<type>` are links to it.
+// Assumes one call a process. Node's form gets the name from its launcher, as argv[2].
+import { readFileSync, realpathSync, writeSync } from 'node:fs';
+import { basename } from 'node:path';
+import { runSync } from '../lib/exec/run-sync.ts';
+import { bridge } from './bridge/bridge.ts';
+import { hostLocal } from './host-local/host-local.ts';
+import { loopback } from './loopback/loopback.ts';
+import { type Plugin, serve } from './skel/skel.ts';
+
+const plugins: Readonly<Record<string, Plugin>> = {
+  [bridge.type]: bridge,
+  [hostLocal.type]: hostLocal,
+  [loopback.type]: loopback,
+};
+
+// A compiled program knows its name by argv[0]; under a plain Node, main.ts is told the path it was called by.
+const compiled = process.versions.bun !== undefined && process.argv[1]?.startsWith('/$bunfs/') === true;
+const calledAs = compiled ? process.argv0 : (process.argv[2] ?? '');
+const self = compiled ? process.execPath : calledAs;
+
+async function main(): Promise<number> {
+  const plugin = plugins[basename(calledAs)];
+  if (!plugin) {
+    say(2, `podwire-cni: call it by the name of a plugin: ${Object.keys(plugins).join(', ')}\n`);
+    return 2;
+  }
+  if (!process.env.CNI_COMMAND) {
+    say(2, `podwire CNI plugin ${plugin.type}; CNI_COMMAND is not set (CNI specification 1.1.0)\n`);
+    return 0;
+  }
+  const host = { exec: runSync, plugins, self: real(self) };
+  const { stdout, exitCode } = await serve(plugin, process.env, { stdin: readFileSync(0, 'utf8'), host });
+  if (stdout !== '') say(1, stdout);
+  return exitCode;
+}
+
+function real(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+/** Whole and at once: process.stdout costs bun 5 ms to set up, and may be cut short by exit. */
+function say(fd: 1 | 2, text: string): void {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(fd, bytes, at);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+    }
+  }
+}
+
+main().then(
+  (code) => process.exit(code),
+  (error) => {
+    say(2, `podwire-cni: ${error instanceof Error ? error.stack : String(error)}\n`);
+    process.exit(1);
+  },
+);

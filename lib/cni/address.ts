@@ -1,0 +1,87 @@
+// Arithmetic on IPv4 and IPv6 addresses, one code for both families, and nothing to load.
+// Assumes the texts of RFC 4291 and RFC 5952 (the form Go prints, so that file names of leases agree with the reference's).
+// Why not the package ip-address, which lib/ uses elsewhere: it adds 2 ms to a plugin that runs in 7.
+import { isIP } from 'node:net';
+
+export interface Ip {
+  readonly family: 4 | 6;
+  readonly value: bigint;
+}
+
+export interface Cidr {
+  /** As written, host bits kept. */
+  readonly ip: Ip;
+  readonly length: number;
+}
+
+const bits = (family: 4 | 6): number => (family === 4 ? 32 : 128);
+
+/** undefined for anything that is no address. An IPv4-mapped address (::ffff:1.2.3.4) is IPv4, as in Go. */
+export function parseIp(text: string): Ip | undefined {
+  const family = text.includes('%') ? 0 : isIP(text);
+  if (family === 4) return { family: 4, value: parse4(text) };
+  if (family !== 6) return undefined;
+  const value = parse6(text);
+  return value >> 32n === 0xffffn ? { family: 4, value: value & 0xffffffffn } : { family: 6, value };
+}
+
+const parse4 = (text: string): bigint => text.split('.').reduce((sum, part) => sum * 256n + BigInt(part), 0n);
+
+function parse6(text: string): bigint {
+  const four = /(\d+\.\d+\.\d+\.\d+)$/.exec(text)?.[1];
+  const hex = four ? text.slice(0, -four.length) + hextets(parse4(four), 2).join(':') : text;
+  const [head = '', tail] = hex.split('::');
+  const split = (part: string): string[] => (part === '' ? [] : part.split(':'));
+  const [first, last] = [split(head), split(tail ?? '')];
+  const zeros = Array<string>(tail === undefined ? 0 : 8 - first.length - last.length).fill('0');
+  return [...first, ...zeros, ...last].reduce((sum, part) => sum * 65536n + BigInt(`0x${part}`), 0n);
+}
+
+const hextets = (value: bigint, count: number): string[] =>
+  Array.from({ length: count }, (_, at) => ((value >> BigInt(16 * (count - 1 - at))) & 0xffffn).toString(16));
+
+/** The canonical text: dotted, or RFC 5952 (lower case, the longest run of two or more zeros as `::`). */
+export function formatIp({ family, value }: Ip): string {
+  if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 255n).join('.');
+  const parts = hextets(value, 8);
+  let best = { start: 0, length: 0 };
+  for (let start = 0; start < 8; start++) {
+    let end = start;
+    while (end < 8 && parts[end] === '0') end++;
+    if (end - start > best.length) best = { start, length: end - start };
+  }
+  if (best.length < 2) return parts.join(':');
+  return `${parts.slice(0, best.start).join(':')}::${parts.slice(best.start + best.length).join(':')}`;
+}
+
+/** undefined for anything that is not `address/length`. */
+export function parseCidr(text: string): Cidr | undefined {
+  const [, address = '', length = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
+  const ip = parseIp(address);
+  if (!ip || Number(length) > bits(ip.family)) return undefined;
+  return { ip, length: Number(length) };
+}
+
+export const formatCidr = ({ ip, length }: Cidr): string => `${formatIp(ip)}/${length}`;
+
+const hostBits = ({ ip, length }: Cidr): bigint => BigInt(bits(ip.family) - length);
+
+/** The first address of the net. */
+export const networkOf = (cidr: Cidr): Ip => ({
+  family: cidr.ip.family,
+  value: (cidr.ip.value >> hostBits(cidr)) << hostBits(cidr),
+});
+
+/** The last address of the net (IPv4: the broadcast address). */
+export const lastOf = (cidr: Cidr): Ip => ({
+  family: cidr.ip.family,
+  value: networkOf(cidr).value + (1n << hostBits(cidr)) - 1n,
+});
+
+export const plus = (ip: Ip, steps: bigint): Ip => ({ family: ip.family, value: ip.value + steps });
+export const sameIp = (a: Ip, b: Ip): boolean => a.family === b.family && a.value === b.value;
+
+export const contains = (cidr: Cidr, ip: Ip): boolean =>
+  cidr.ip.family === ip.family && cidr.ip.value >> hostBits(cidr) === ip.value >> hostBits(cidr);
+
+export const overlap = (a: Cidr, b: Cidr): boolean => contains(a, b.ip) || contains(b, a.ip);

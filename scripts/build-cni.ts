@@ -1,0 +1,120 @@
+// Builds dist/cni: one multi-call executable `podwire-cni`, and a link to it for each plugin type.
+// Assumes bun (from npm) for the compiled form; `--node` makes a launcher that runs the same code, bundled, under Node.
+// Does nothing when the sources are those of the last build. Everything is put in place by rename.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { run } from '../lib/exec/exec.ts';
+
+export const pluginTypes = ['bridge', 'host-local', 'loopback'] as const;
+
+export interface BuildOptions {
+  /** The repository. */
+  readonly root?: string;
+  /** Where the executables go; `<root>/dist/cni` unless told. */
+  readonly outDir?: string;
+  /** 'compiled' needs bun; 'node' runs under the Node that builds it. */
+  readonly form?: 'compiled' | 'node';
+}
+
+export interface Built {
+  readonly outDir: string;
+  readonly form: 'compiled' | 'node';
+  /** False: nothing had changed. */
+  readonly built: boolean;
+}
+
+/** Builds what is out of date. */
+export async function buildCni(options: BuildOptions = {}): Promise<Built> {
+  const root = options.root ?? resolve(dirname(fileURLToPath(import.meta.url)), '..');
+  const outDir = options.outDir ?? join(root, 'dist/cni');
+  const bun = join(root, 'node_modules/.bin/bun');
+  const form = options.form ?? (existsSync(bun) ? 'compiled' : 'node');
+  const stamp = join(outDir, '.sources');
+  const hash = `${form} ${sourcesHash(root)}`;
+  if (isCurrent(outDir, stamp, hash)) return { outDir, form, built: false };
+  mkdirSync(outDir, { recursive: true });
+  rmSync(stamp, { force: true });
+  if (form === 'compiled') await compile(root, outDir);
+  else await bundle(root, outDir);
+  for (const type of pluginTypes) linkTo('podwire-cni', join(outDir, type));
+  writeFileSync(stamp, hash);
+  return { outDir, form, built: true };
+}
+
+function isCurrent(outDir: string, stamp: string, hash: string): boolean {
+  const files = ['podwire-cni', ...pluginTypes].map((name) => join(outDir, name));
+  return files.every((file) => existsSync(file)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hash;
+}
+
+/** Everything that can get into the executable: plugins and the layers below them, this script, bun's version. */
+function sourcesHash(root: string): string {
+  const hash = createHash('sha256');
+  const folders = ['cni-plugins', 'lib/cni', 'lib/kernel', 'lib/exec'];
+  const files = folders.flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => join(folder, name)),
+  );
+  for (const file of [...files.sort(), 'scripts/build-cni.ts', 'package-lock.json'])
+    hash.update(`${file}\0`).update(readFileSync(join(root, file))).update('\0');
+  return hash.digest('hex');
+}
+
+// The daemon's way of starting processes never runs in a plugin: left outside, execa is not carried along.
+const external = ['--external', 'execa'];
+
+async function compile(root: string, outDir: string): Promise<void> {
+  const temporary = join(outDir, `.podwire-cni.${process.pid}`);
+  const main = join(root, 'cni-plugins/main.ts');
+  const flags = ['--compile', '--minify', '--bytecode', ...external, `--outfile=${temporary}`];
+  // cwd: bun leaves a temporary file where it runs.
+  await run({ argv: [join(root, 'node_modules/.bin/bun'), 'build', main, ...flags], cwd: outDir, env: bunEnv(), timeoutMs: 120_000 });
+  renameSync(temporary, join(outDir, 'podwire-cni'));
+}
+
+/** A shell launcher: it hands on the name it was called by, and picks the Node that the repository brings. */
+async function bundle(root: string, outDir: string): Promise<void> {
+  const bun = join(root, 'node_modules/.bin/bun');
+  const script = join(outDir, 'podwire-cni.mjs');
+  const main = join(root, 'cni-plugins/main.ts');
+  if (existsSync(bun)) {
+    const temporary = `${script}.${process.pid}`;
+    const flags = ['--target=node', '--format=esm', ...external, `--outfile=${temporary}`];
+    await run({ argv: [bun, 'build', main, ...flags], cwd: outDir, env: bunEnv(), timeoutMs: 120_000 });
+    renameSync(temporary, script);
+  } else {
+    replace(script, `import ${JSON.stringify(relative(outDir, main))};\n`, 0o644);
+  }
+  const node = realpathSync(join(root, 'node_modules/.bin/node'));
+  replace(join(outDir, 'podwire-cni'), `#!/bin/sh\nexec '${node}' --disable-warning=ExperimentalWarning '${script}' "$0"\n`, 0o755);
+}
+
+/** bun keeps a cache below HOME; without one it would ask for it. */
+const bunEnv = (): Record<string, string> => ({ HOME: process.env.HOME ?? '/root', TMPDIR: process.env.TMPDIR ?? '/tmp' });
+
+function replace(file: string, text: string, mode: number): void {
+  writeFileSync(`${file}.${process.pid}`, text, { mode });
+  renameSync(`${file}.${process.pid}`, file);
+}
+
+function linkTo(target: string, link: string): void {
+  if (isLink(link, target)) return;
+  symlinkSync(target, `${link}.${process.pid}`);
+  renameSync(`${link}.${process.pid}`, link);
+}
+
+function isLink(link: string, target: string): boolean {
+  try {
+    return readlinkSync(link) === target;
+  } catch {
+    return false;
+  }
+}
+
+if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  const form = process.argv.includes('--node') ? 'node' : undefined;
+  const { outDir, form: chosen, built } = await buildCni(form ? { form } : {});
+  console.log(`${built ? 'built' : 'up to date'}: ${outDir} (${chosen})`);
+}
