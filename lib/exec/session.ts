@@ -54,8 +54,10 @@ async function openPipes(request: SessionRequest): Promise<ExecSession> {
   if (pid === undefined) throw notFound(request.argv, (await child).cause);
   // A write to a program that has ended is no failure of ours: its exit code says what there is to say.
   child.stdin?.on('error', () => {});
-  const stdout = new Listeners((listener) => child.stdout.on('data', listener));
-  const stderr = new Listeners((listener) => child.stderr.on('data', listener));
+  const stdout = new Relay();
+  const stderr = new Relay();
+  child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
   return {
     onStdout: (listener) => stdout.add(listener),
     onStderr: (listener) => stderr.add(listener),
@@ -63,11 +65,7 @@ async function openPipes(request: SessionRequest): Promise<ExecSession> {
     closeStdin: () => void child.stdin?.end(),
     resize: () => {},
     kill: () => killGroups(pid, request.pidFile),
-    exit: child.then((result) => {
-      stdout.open();
-      stderr.open();
-      return result.exitCode ?? codeOfSignal(result.signal);
-    }),
+    exit: child.then((result) => result.exitCode ?? codeOfSignal(result.signal)),
   };
 }
 
@@ -82,9 +80,8 @@ async function openTerminal(request: SessionRequest): Promise<ExecSession> {
     env: { ...baseEnv(), TERM: 'xterm', ...request.env },
     ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
   });
-  const stdout = new Listeners((listener) =>
-    terminal.onData((data: unknown) => listener(Buffer.isBuffer(data) ? data : Buffer.from(String(data)))),
-  );
+  const stdout = new Relay();
+  terminal.onData((data: string | Buffer) => stdout.push(Buffer.from(data as string)));
   let ended = false;
   const exit = new Promise<number>((resolve) => {
     terminal.onExit(({ exitCode, signal }) => {
@@ -108,30 +105,19 @@ async function openTerminal(request: SessionRequest): Promise<ExecSession> {
   };
 }
 
-/** Keeps what comes before the first listener, so that no output is lost between start and listening. */
-class Listeners {
+/** Hands chunks on; keeps what comes before the first listener, so that no output is lost on the way to it. */
+class Relay {
   readonly #listeners: Array<(chunk: Buffer) => void> = [];
-  readonly #source: (listener: (chunk: Buffer) => void) => void;
-  #opened = false;
   #early: Buffer[] = [];
 
-  constructor(source: (listener: (chunk: Buffer) => void) => void) {
-    this.#source = source;
-    this.open();
+  push(chunk: Buffer): void {
+    if (this.#listeners.length === 0) this.#early.push(chunk);
+    for (const listener of this.#listeners) listener(chunk);
   }
 
   add(listener: (chunk: Buffer) => void): void {
     this.#listeners.push(listener);
     for (const chunk of this.#early.splice(0)) listener(chunk);
-  }
-
-  open(): void {
-    if (this.#opened) return;
-    this.#opened = true;
-    this.#source((chunk) => {
-      if (this.#listeners.length === 0) this.#early.push(chunk);
-      for (const listener of this.#listeners) listener(chunk);
-    });
   }
 }
 

@@ -6,7 +6,7 @@ import { constants } from 'node:os';
 import { type Exec, run } from '../exec/exec.ts';
 import { settleAll } from '../exec/errors.ts';
 import { type Errno, isAbsent, KernelError, toKernelError } from './errors.ts';
-import { syscalls } from './syscall.ts';
+import { type Syscalls, syscalls } from './syscall.ts';
 
 // Source: mount(2), linux/mount.h.
 const flagBits = { ro: 1, nosuid: 2, nodev: 4, noexec: 8, remount: 32, bind: 4096, rec: 16384 } as const;
@@ -135,10 +135,13 @@ interface MountCall {
   readonly data: string;
 }
 
-/** One mount. A caller that brings its own `exec` (a test) gets the program. */
+/** A caller that brings an `exec` of its own (a test) gets the programs. */
+const callsFor = (exec: Exec | undefined): Syscalls | undefined =>
+  exec === undefined || exec === run ? syscalls() : undefined;
+
 async function mount(call: MountCall, exec: Exec | undefined): Promise<void> {
   const { source, target, type, flags, data } = call;
-  const direct = exec ? undefined : syscalls();
+  const direct = callsFor(exec);
   if (direct) {
     const bits = flags.reduce((sum, flag) => sum | flagBits[flag], 0);
     return throwErrno(direct.mount(source, target, type, bits, data), `mount ${type} at ${target}`);
@@ -149,7 +152,7 @@ async function mount(call: MountCall, exec: Exec | undefined): Promise<void> {
 }
 
 async function unmountWith(target: string, how: { lazy: boolean }, exec: Exec | undefined): Promise<void> {
-  const direct = exec ? undefined : syscalls();
+  const direct = callsFor(exec);
   if (direct)
     return throwErrno(direct.umount(target, noFollow | (how.lazy ? detach : 0)), `unmount ${target}`);
   await runMapped(

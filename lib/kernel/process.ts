@@ -36,7 +36,7 @@ export function isAlive(identity: ProcessIdentity): boolean {
 }
 
 /** Sends a signal to that very process; false when it is gone already. */
-export function signal(identity: ProcessIdentity, name: NodeJS.Signals): boolean {
+export function signal(identity: ProcessIdentity, name: NodeJS.Signals | number): boolean {
   if (!isAlive(identity)) return false;
   try {
     return process.kill(identity.pid, name);

@@ -1,8 +1,8 @@
 // mount(2) and umount2(2) called in this process through node:ffi, where this Node has it and it works.
 // Assumes nothing: node:ffi is experimental, so it is tried out once, and undefined means "use the programs".
 // Why: 0.2 ms in place of the 3-4 ms that a `mount` process costs; a container needs one of each.
-import { createRequire } from 'node:module';
 import { constants } from 'node:os';
+import { loadFfi } from './ffi.ts';
 
 export interface Syscalls {
   /** Gives 0 or the errno. */
@@ -15,15 +15,14 @@ let cached: { syscalls: Syscalls | undefined } | undefined;
 
 /** The calls, or undefined where this Node cannot make them. Found out once. */
 export function syscalls(): Syscalls | undefined {
-  cached ??= { syscalls: process.env.PODWIRE_NO_FFI ? undefined : load() };
+  cached ??= { syscalls: load() };
   return cached.syscalls;
 }
 
-type Ffi = typeof import('node:ffi');
-
 function load(): Syscalls | undefined {
+  const ffi = loadFfi();
+  if (!ffi) return undefined;
   try {
-    const ffi = requireQuietly();
     const { functions } = ffi.dlopen(null, {
       mount: { return: 'i32', arguments: ['string', 'string', 'string', 'u64', 'string'] },
       umount2: { return: 'i32', arguments: ['string', 'i32'] },
@@ -39,16 +38,5 @@ function load(): Syscalls | undefined {
     return calls.umount('/proc/no-such-mount-point', 0) === constants.errno.ENOENT ? calls : undefined;
   } catch {
     return undefined;
-  }
-}
-
-/** Loads node:ffi without its warning on standard error: the fallback makes the experiment safe. */
-function requireQuietly(): Ffi {
-  const { emitWarning } = process;
-  process.emitWarning = () => {};
-  try {
-    return createRequire(import.meta.url)('node:ffi') as Ffi;
-  } finally {
-    process.emitWarning = emitWarning;
   }
 }

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { run } from '../../../lib/exec/exec.ts';
+import { type Command, run } from '../../../lib/exec/exec.ts';
 import {
   attach,
   cgroupProcs,
@@ -46,7 +46,7 @@ t.test(
 
 for (const { name, exec } of [
   { name: 'by call', exec: undefined },
-  { name: 'by program', exec: run },
+  { name: 'by program', exec: (command: Command) => run(command) },
 ])
   t.test(`mounts ${name}`, async (t) => {
     const dir = scratch(t as Tap);

@@ -1,0 +1,109 @@
+// What a container sees mounted: the kernel's file systems, the Pod's files, what must be hidden, its volumes. Pure.
+// Assumes sources exist. The defaults are those of containerd's CRI plugin. Order matters: later covers earlier.
+import { posix } from 'node:path';
+import type { Mount } from './cri.ts';
+import type { OciMount } from './oci-types.ts';
+
+export interface MountInput {
+  readonly privileged: boolean;
+  readonly readOnlyRoot: boolean;
+  readonly mounts: readonly Mount[];
+  /** The Pod's own files, made by the sandbox. */
+  readonly files: {
+    readonly hostsPath: string;
+    readonly resolvConfPath: string;
+    readonly hostnamePath: string;
+    readonly shmPath: string;
+  };
+  /** Folders of the machine's root that the container must not read. */
+  readonly hidden: readonly HiddenPath[];
+}
+
+export interface HiddenPath {
+  readonly path: string;
+  /** True: an empty folder to work in stands in its place; false: an empty one that cannot be written. */
+  readonly writable: boolean;
+}
+
+/** All mounts in the order in which they are made. A volume at the place of a default takes that place. */
+export function containerMounts(input: MountInput): OciMount[] {
+  const volumes = input.mounts.map(volumeMount);
+  const taken = new Set(volumes.map((mount) => mount.destination));
+  const own = [...kernelMounts(input.privileged), ...input.hidden.map(hiding), ...podFiles(input)];
+  // A volume inside another one must come after it.
+  const depth = (mount: OciMount): number => mount.destination.split('/').filter(Boolean).length;
+  return [
+    ...own.filter((mount) => !taken.has(mount.destination)),
+    ...volumes.sort((a, b) => depth(a) - depth(b)),
+  ];
+}
+
+function kernelMounts(privileged: boolean): OciMount[] {
+  const access = privileged ? 'rw' : 'ro';
+  return [
+    { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
+    {
+      destination: '/dev',
+      type: 'tmpfs',
+      source: 'tmpfs',
+      options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'],
+    },
+    {
+      destination: '/dev/pts',
+      type: 'devpts',
+      source: 'devpts',
+      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+    },
+    { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
+    { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', access] },
+    {
+      destination: '/sys/fs/cgroup',
+      type: 'cgroup',
+      source: 'cgroup',
+      options: ['nosuid', 'noexec', 'nodev', 'relatime', access],
+    },
+  ];
+}
+
+function hiding({ path, writable }: HiddenPath): OciMount {
+  const options = [
+    'nosuid',
+    'nodev',
+    'mode=755',
+    ...(writable ? ['size=65536k'] : ['noexec', 'ro', 'size=4k']),
+  ];
+  return { destination: path, type: 'tmpfs', source: 'tmpfs', options };
+}
+
+function podFiles({ files, readOnlyRoot }: MountInput): OciMount[] {
+  const bind = (destination: string, source: string, options: string[]): OciMount => ({
+    destination,
+    type: 'bind',
+    source,
+    options: ['rbind', 'rprivate', ...options],
+  });
+  const access = readOnlyRoot ? 'ro' : 'rw';
+  return [
+    bind('/dev/shm', files.shmPath, ['rw']),
+    bind('/etc/hosts', files.hostsPath, [access]),
+    bind('/etc/hostname', files.hostnamePath, [access]),
+    bind('/etc/resolv.conf', files.resolvConfPath, [access]),
+  ];
+}
+
+const propagations = { private: 'rprivate', rslave: 'rslave', rshared: 'rshared' } as const;
+
+function volumeMount(mount: Mount): OciMount {
+  return {
+    destination: posix.resolve('/', mount.containerPath),
+    type: 'bind',
+    source: mount.hostPath,
+    options: ['rbind', propagations[mount.propagation ?? 'private'], mount.readOnly ? 'ro' : 'rw'],
+  };
+}
+
+/** The root's propagation: as wide as the widest that a volume asks for, or nothing could reach the volume. */
+export function rootPropagation(mounts: readonly Mount[]): string {
+  if (mounts.some((mount) => mount.propagation === 'rshared')) return 'rshared';
+  return mounts.some((mount) => mount.propagation === 'rslave') ? 'rslave' : 'rprivate';
+}

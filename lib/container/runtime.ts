@@ -1,0 +1,319 @@
+// The containers of a node: made by conmon and an OCI runtime, known from their records, watched until they end.
+// Assumes it is the only one that manages this node's records. Containers are children of init and outlive this
+// object; a new one adopts them. Lists answer from memory; a container costs one process to make and one to start.
+import { mkdirSync } from 'node:fs';
+import { messageOf, settleAll } from '../exec/errors.ts';
+import { type Exec, run } from '../exec/exec.ts';
+import { startReportingDaemon, type StartReportingDaemon } from '../exec/reporting-daemon.ts';
+import type { StepClock } from '../exec/step-clock.ts';
+import { Undo } from '../exec/undo.ts';
+import type { NodePaths } from '../kernel/paths.ts';
+import { identify } from '../kernel/process.ts';
+import { readIfThere } from '../kernel/files.ts';
+import { mountRoot, planBundle, warmSeccomp, writeBundle } from './bundle.ts';
+import { conmonArgv, conmonEnv, parseConmonReport } from './conmon.ts';
+import { execInContainer } from './container-exec.ts';
+import {
+  type ContainerFiles,
+  type ContainerRecord,
+  containerFiles,
+  isContainerId,
+  newContainerId,
+  runtimeStateDir,
+  saveContainer,
+  toContainerStatus,
+} from './container-record.ts';
+import { ContainerTable, type Live } from './container-table.ts';
+import type { ContainerConfig, ContainerStatus, ExecRequest, ExecSession } from './cri.ts';
+import { ContainerError } from './errors.ts';
+import type { ImageStore } from './image-store.ts';
+import { type OciRuntime, ociRuntime, readableRuntimeError, startArgv } from './oci-runtime.ts';
+import { commandLine, type SandboxMounts } from './oci-spec.ts';
+import { stopSignalNumber } from './stop-signal.ts';
+
+export type { ContainerRecord } from './container-record.ts';
+export type { SandboxMounts } from './oci-spec.ts';
+
+export interface ContainerRuntimeOptions {
+  readonly paths: NodePaths;
+  readonly images: ImageStore;
+  /** Absolute path of crun or runc. */
+  readonly ociRuntime: string;
+  /** Absolute path of conmon. */
+  readonly conmon: string;
+  readonly exec?: Exec;
+  readonly startDaemon?: StartReportingDaemon;
+  /** What was asked for and left out, for an event of the Pod. */
+  readonly onWarning?: (podUid: string, message: string) => void;
+}
+
+export interface CreateRequest {
+  /** 64 hexadecimal digits; made up when absent. */
+  readonly id?: string;
+  readonly sandbox: SandboxMounts;
+  readonly podUid: string;
+  readonly namespace: string;
+  readonly podName: string;
+  readonly config: ContainerConfig;
+  readonly clock: StepClock;
+}
+
+export interface ContainerRuntime {
+  /** Adopts what lives, undoes what is half made, notes what died meanwhile. Call once, first. */
+  recover(): Promise<ContainerRecord[]>;
+  /**
+   * Makes a container that waits for start. What the OCI runtime itself refuses (a command that does not exist) is
+   * told by start, as in Kubernetes. @throws ContainerError or ImageError; nothing is left then
+   */
+  create(request: CreateRequest): Promise<string>;
+  /** @throws ContainerError RunContainerError; its status is then exited, 128, StartError */
+  start(id: string): Promise<void>;
+  /** The stop signal, after `graceSeconds` SIGKILL; resolves when it is dead. Unknown ids succeed. */
+  stop(id: string, graceSeconds: number): Promise<void>;
+  /** SIGKILL; resolves when it is dead. Unknown ids succeed. */
+  kill(id: string): Promise<void>;
+  /** Kills it if need be and removes all of it but the log. Unknown ids succeed. */
+  remove(id: string): Promise<void>;
+  list(): ContainerStatus[];
+  /** @throws ContainerError ContainerNotFound, ContainerNotRunning */
+  exec(id: string, request: ExecRequest): Promise<ExecSession>;
+  onExit(listener: (container: ContainerStatus) => void): void;
+  /** Stops looking; changes nothing that runs. */
+  close(): Promise<void>;
+}
+
+export function createContainerRuntime(options: ContainerRuntimeOptions): ContainerRuntime {
+  return new ConmonRuntime(options);
+}
+
+class ConmonRuntime implements ContainerRuntime {
+  readonly #options: ContainerRuntimeOptions;
+  readonly #exec: Exec;
+  readonly #runtime: OciRuntime;
+  readonly #table: ContainerTable;
+
+  constructor(options: ContainerRuntimeOptions) {
+    const { paths, exec = run } = options;
+    this.#options = options;
+    this.#exec = exec;
+    this.#runtime = ociRuntime(options.ociRuntime, runtimeStateDir(paths));
+    for (const folder of [paths.containers, paths.overlay, runtimeStateDir(paths)])
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+    this.#table = new ContainerTable(paths, this.#runtime, exec);
+    options.images.addUser((imageId) => this.#table.userOfImage(imageId));
+  }
+
+  async recover(): Promise<ContainerRecord[]> {
+    warmSeccomp(`${runtimeStateDir(this.#options.paths)}/.seccomp`);
+    await this.#table.recover();
+    return this.#table.all().map(({ record }) => record);
+  }
+
+  async create(request: CreateRequest): Promise<string> {
+    const { config, clock, sandbox } = request;
+    const { paths, images } = this.#options;
+    const image = await images.rootfs(config.image);
+    const input = { paths, config, image, sandbox };
+    const plan = planBundle(input);
+    const id = request.id ?? newContainerId();
+    const files = containerFiles(paths, id);
+    const record = newRecord(id, request, {
+      imageId: image.id,
+      stopSignal: stopSignalNumber(image.config.StopSignal),
+    });
+    const live: Live = { record, files };
+
+    mkdirSync(files.bundle, { mode: 0o700 });
+    const undo = new Undo();
+    undo.push(() => this.#table.forget(live));
+    this.#table.add(live);
+    try {
+      saveContainer(files, record); // the intent: from here on a crash can be cleaned up after
+      await clock.step(`rootfs ${config.name}`, async () => {
+        await mountRoot(files, image, this.#options.exec);
+        writeBundle(input, { files, record, plan });
+      });
+      await clock.step(`create ${config.name}`, () => this.#runConmon(live));
+    } catch (error) {
+      return undo.fail(`container ${config.name}`, asContainerError(error, config.name));
+    }
+    this.#warn(record, plan.leftOut);
+    return id;
+  }
+
+  /** conmon makes the container; what it reports becomes the record. */
+  async #runConmon({ record, files }: Live): Promise<void> {
+    const { conmon, paths, startDaemon = startReportingDaemon } = this.#options;
+    const { config, id, namespace, podName } = record;
+    const line = await startDaemon({
+      argv: conmonArgv({
+        conmon,
+        runtime: this.#runtime,
+        id,
+        name: `${namespace}_${podName}_${config.name}_${config.attempt}`,
+        bundle: files.bundle,
+        pidFile: files.pid,
+        conmonPidFile: files.conmonPid,
+        logPath: config.logPath,
+        exitDir: paths.exits,
+        tty: config.tty,
+        stdin: config.stdin,
+      }),
+      env: conmonEnv,
+      outputFile: files.conmonLog,
+    });
+    const report = parseConmonReport(line);
+    if ('failure' in report) {
+      const [command = ''] = await this.#commandOf(config);
+      record.startError = readableRuntimeError(report.failure, command);
+      await this.#table.releaseResources({ record, files });
+    } else {
+      // One that is gone already keeps its place: its exit file tells the rest.
+      record.pid = identify(report.pid) ?? { pid: report.pid, startTime: 'gone' };
+      const monitor = Number(readIfThere(files.conmonPid) ?? 0);
+      record.conmon = identify(monitor) ?? { pid: monitor, startTime: 'gone' };
+    }
+    record.state = 'created';
+    saveContainer(files, record);
+  }
+
+  async #commandOf(config: ContainerConfig): Promise<string[]> {
+    return commandLine(config, (await this.#options.images.rootfs(config.image)).config);
+  }
+
+  #warn(record: ContainerRecord, leftOut: readonly string[]): void {
+    if (leftOut.length === 0) return;
+    const message = `container ${record.config.name}: this machine cannot give ${leftOut.join(', ')}: left out`;
+    this.#options.onWarning?.(record.podUid, message);
+  }
+
+  async start(id: string): Promise<void> {
+    const live = this.#table.get(id);
+    const { record, files } = live;
+    if (record.state !== 'created') {
+      if (record.state === 'exited')
+        throw new ContainerError(
+          'ContainerNotRunning',
+          id,
+          `container ${record.config.name}: it has exited already`,
+        );
+      return;
+    }
+    if (record.startError !== undefined) this.#failStart(live, record.startError);
+    record.state = 'starting';
+    record.startedAt = new Date().toISOString();
+    saveContainer(files, record);
+    try {
+      await this.#exec({ argv: startArgv(this.#runtime, id) });
+    } catch (error) {
+      await this.#table.killAndWait(live).catch(() => {}); // what matters is why it did not start
+      return this.#failStart(live, readableRuntimeError(messageOf(error), id));
+    }
+    // It may have ended before the runtime's own process did.
+    if ((record.state as ContainerRecord['state']) !== 'starting') return;
+    record.state = 'running';
+    saveContainer(files, record);
+  }
+
+  #failStart(live: Live, message: string): never {
+    const now = new Date().toISOString();
+    live.record.startedAt = now;
+    live.record.exit = { code: 128, finishedAt: now, reason: 'StartError', message };
+    live.record.state = 'exited';
+    saveContainer(live.files, live.record);
+    throw new ContainerError(
+      'RunContainerError',
+      live.record.id,
+      `container ${live.record.config.name}: ${message}`,
+    );
+  }
+
+  async stop(id: string, graceSeconds: number): Promise<void> {
+    const live = this.#table.find(id);
+    if (!live) return;
+    if (
+      graceSeconds > 0 &&
+      live.record.state === 'running' &&
+      (await this.#table.askToStop(live, graceSeconds))
+    )
+      return;
+    await this.#table.killAndWait(live);
+  }
+
+  async kill(id: string): Promise<void> {
+    const live = this.#table.find(id);
+    if (live) await this.#table.killAndWait(live);
+  }
+
+  async remove(id: string): Promise<void> {
+    const live = this.#table.find(id);
+    if (!live) return;
+    live.removing ??= this.#remove(live).finally(() => {
+      live.removing = undefined;
+    });
+    await live.removing;
+  }
+
+  async #remove(live: Live): Promise<void> {
+    await settleAll(`remove container ${live.record.config.name}`, [
+      () => this.#table.killAndWait(live),
+      () => this.#table.forget(live),
+    ]);
+  }
+
+  list(): ContainerStatus[] {
+    const whole = this.#table.all().filter(({ record }) => record.state !== 'creating');
+    return whole.map(({ record }) => toContainerStatus(record));
+  }
+
+  async exec(id: string, request: ExecRequest): Promise<ExecSession> {
+    const { record, files } = this.#table.get(id);
+    if (record.state !== 'running')
+      throw new ContainerError(
+        'ContainerNotRunning',
+        id,
+        `container ${record.config.name} does not run (it is ${record.state}): exec needs a running one`,
+      );
+    return execInContainer({ id, files, runtime: this.#runtime }, request);
+  }
+
+  onExit(listener: (container: ContainerStatus) => void): void {
+    this.#table.onExit(({ record }) => listener(toContainerStatus(record)));
+  }
+
+  async close(): Promise<void> {
+    this.#table.close();
+  }
+}
+
+function newRecord(
+  id: string,
+  request: CreateRequest,
+  image: { imageId: string; stopSignal: number },
+): ContainerRecord {
+  const { sandbox, podUid, namespace, podName, config } = request;
+  if (!isContainerId(id))
+    throw new TypeError(`${JSON.stringify(id)} is no container id (64 hexadecimal digits)`);
+  return {
+    id,
+    sandboxId: sandbox.id,
+    podUid,
+    namespace,
+    podName,
+    config,
+    ...image,
+    createdAt: new Date().toISOString(),
+    cgroup: `${sandbox.cgroupParent}/${id}`,
+    sharesPids: sandbox.hostPid || sandbox.pidPath !== undefined,
+    state: 'creating',
+  };
+}
+
+function asContainerError(error: unknown, name: string): unknown {
+  if (error instanceof ContainerError) return error;
+  return new ContainerError('CreateContainerError', name, `container ${name}: ${messageOf(error)}`, {
+    cause: error,
+  });
+}
+
+export type { ContainerFiles };
