@@ -23,7 +23,7 @@ export function prettyLine(json: string): string {
   return `${time} ${(labels[entry.level] ?? '').padEnd(5)} ${entry.msg ?? ''}${shown.join('')}\n`;
 }
 
-export function createLog(level: string, out: NodeJS.WriteStream): Logger {
+export function createLog(level: string, out: typeof process.stderr): Logger {
   const options = { level, base: null };
   if (!out.isTTY) return pino(options, pino.destination({ fd: out.fd, sync: true }));
   return pino(options, { write: (json: string) => void out.write(prettyLine(json)) });

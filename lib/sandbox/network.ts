@@ -12,6 +12,8 @@ export interface NetworkRequest {
   readonly portMappings: readonly PortMapping[];
   /** File that collects the commands run, for `podwire explain`. */
   readonly trace: string;
+  /** File that keeps the configuration the sandbox was attached with. */
+  readonly config: string;
 }
 
 export interface PodNetwork {
@@ -19,4 +21,6 @@ export interface PodNetwork {
   setup(request: NetworkRequest): Promise<string[]>;
   /** Repeatable; must be called even when the netns is gone, for the address to be released. */
   teardown(request: NetworkRequest): Promise<void>;
+  /** Frees what belongs to none of these sandboxes: addresses that a crash or a reboot left taken. */
+  collectGarbage(sandboxIds: readonly string[]): Promise<void>;
 }

@@ -38,6 +38,8 @@ export function sandboxFiles(sandboxesDir: string, id: string) {
     shm: join(dir, 'shm'),
     /** What `podwire explain` reads: each changing ip and nft command, one JSON line each. */
     trace: join(dir, 'network-trace.jsonl'),
+    /** The CNI configuration list that the sandbox was attached with. */
+    network: join(dir, 'network.json'),
   };
 }
 

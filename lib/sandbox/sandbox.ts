@@ -13,6 +13,7 @@ import { readIfThere } from '../kernel/files.ts';
 import { mountTmpfs, unmountAll } from '../kernel/mount.ts';
 import { addNetns, deleteNetns, netnsPath } from '../kernel/netns.ts';
 import type { NodePaths } from '../kernel/paths.ts';
+import { traceTo } from '../kernel/trace.ts';
 import { identify, isAlive, type ProcessIdentity, signal, startDaemon } from '../kernel/process.ts';
 import { hostsFile, resolvConf } from './etc-files.ts';
 import type { NetworkRequest, PodNetwork } from './network.ts';
@@ -23,6 +24,8 @@ export interface SandboxContext {
   readonly network: PodNetwork;
   /** argv of the pause program: `catatonit -P`, or `sleep infinity`. */
   readonly pauseArgv: readonly [string, ...string[]];
+  /** Told what went wrong and stops nothing. */
+  readonly warn: (message: string, error: unknown) => void;
   readonly exec?: Exec;
 }
 
@@ -107,7 +110,7 @@ async function makeNamespaces({
   const steps: Promise<unknown>[] = [];
   if (config.namespaces.network === 'pod') {
     undo.push(() => deleteNetns(id, exec));
-    steps.push(clock.step('netns', () => addNetns(id, exec)));
+    steps.push(clock.step('netns', () => addNetns(id, exec, traceTo(files.trace))));
   }
   steps.push(clock.step('pin namespaces', () => pinNamespaces(config, files, exec)));
   if (config.namespaces.ipc === 'pod')
@@ -186,6 +189,7 @@ const requestOf = ({ record, files }: { record: SandboxRecord; files: SandboxFil
   uid: record.config.uid,
   portMappings: record.config.portMappings,
   trace: files.trace,
+  config: files.network,
 });
 
 async function connect({ context, record, files, undo, clock }: Making & { undo: Undo }): Promise<void> {

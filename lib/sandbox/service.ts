@@ -14,6 +14,7 @@ import type {
 import type { ContainerRuntime, SandboxMounts } from '../container/runtime.ts';
 import { PodwireError, settleAll } from '../exec/errors.ts';
 import type { StepClock } from '../exec/step-clock.ts';
+import { readIfThere } from '../kernel/files.ts';
 import { deleteNetns, netnsPath } from '../kernel/netns.ts';
 import { unmountAll } from '../kernel/mount.ts';
 import {
@@ -77,6 +78,9 @@ export class LocalRuntime implements RuntimeService {
         await this.removePodSandbox(record.id);
       }
     }
+    await this.#context.network
+      .collectGarbage([...this.#sandboxes.keys()])
+      .catch((error) => this.#context.warn('addresses of dead sandboxes were not collected', error));
     this.#containers.onExit((container) =>
       this.#emit({ type: 'ContainerDied', podUid: container.podUid, id: container.id }),
     );
@@ -178,6 +182,13 @@ export class LocalRuntime implements RuntimeService {
 
   exec(containerId: string, request: ExecRequest): Promise<ExecSession> {
     return this.#containers.exec(containerId, request);
+  }
+
+  /** What `podwire explain` turns into a script: the recorded network commands of a Pod's newest sandbox. */
+  networkTrace(podUid: string): string | undefined {
+    const mine = [...this.#sandboxes.values()].filter(({ record }) => record.config.uid === podUid);
+    const newest = mine.sort((a, b) => b.record.config.attempt - a.record.config.attempt)[0];
+    return newest && readIfThere(this.#files(newest.record.id).trace);
   }
 
   onEvent(listener: (event: RuntimeEvent) => void): void {

@@ -1,0 +1,49 @@
+// `podwire down --pods`: everything podwire made on this machine is taken away, and what it changed is put back.
+// Assumes the daemon still runs and ends right after. Every step is tried; all failures are told together.
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Client } from '../../lib/api/client.ts';
+import { isReason } from '../../lib/api/errors.ts';
+import { settleAll } from '../../lib/exec/errors.ts';
+import { removeCgroup, undoPrepareCgroups } from '../../lib/kernel/cgroup.ts';
+import type { NodePaths } from '../../lib/kernel/paths.ts';
+import type { Kubelet } from '../../lib/kubelet/kubelet.ts';
+import { removeNodeNetwork } from '../../lib/node-network/node-network.ts';
+import { readCgroupPreparation } from './cgroups.ts';
+
+export interface PurgeInput {
+  readonly paths: NodePaths;
+  readonly client: Client;
+  readonly kubelet: Kubelet;
+  readonly log: Logger;
+}
+
+const podsMs = 60_000;
+
+export async function purgeNode({ paths, client, kubelet, log }: PurgeInput): Promise<void> {
+  log.info('purge: removing all Pods and every kernel object');
+  await settleAll('purge', [
+    () => removePods(client),
+    () => kubelet.drain(podsMs),
+    () => removeNodeNetwork(paths),
+    () => removeCgroup(paths.cgroup),
+    () => undoPrepareCgroups(readCgroupPreparation(paths)),
+    () => rmSync(join(paths.run, 'cgroups.json'), { force: true }),
+  ]);
+}
+
+/** Pods that are still in the API; the kubelet takes them down as their objects go. */
+async function removePods(client: Client): Promise<void> {
+  const { items } = await client.list('pods');
+  await settleAll(
+    'pods',
+    items.map(({ metadata: { namespace, name } }) => async () => {
+      try {
+        await client.delete('pods', { namespace, name }, { gracePeriodSeconds: 0 });
+      } catch (error) {
+        if (!isReason(error, 'NotFound')) throw error;
+      }
+    }),
+  );
+}

@@ -1,0 +1,98 @@
+// logs and exec of this node's containers, for whoever serves the API (lib/apiserver/streams.ts is the other side).
+// Assumes the Pod is of this node and the container is one of its spec. Errors are ApiErrors in kubelet's words.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { ApiError } from '../api/errors.ts';
+import type { Pod } from '../api/types.ts';
+import type { ContainerStatus, ExecSession, RuntimeService } from '../container/cri.ts';
+import { readLogs } from '../container/logs.ts';
+import { messageOf } from '../exec/errors.ts';
+import type { NodePaths } from '../kernel/paths.ts';
+import { podLogDir, runtimeUid } from './layout.ts';
+import { runtimeStatusOf } from './pod-state.ts';
+
+export interface LogRequest {
+  readonly container: string;
+  readonly follow: boolean;
+  readonly previous: boolean;
+  readonly timestamps: boolean;
+  readonly tailLines?: number;
+  readonly sinceSeconds?: number;
+  readonly sinceTime?: string;
+  readonly limitBytes?: number;
+}
+
+export interface ExecCommand {
+  readonly container: string;
+  readonly command: readonly [string, ...string[]];
+  readonly tty: boolean;
+  readonly stdin: boolean;
+}
+
+export class NodeStreams {
+  readonly #runtime: RuntimeService;
+  readonly #paths: NodePaths;
+  constructor(runtime: RuntimeService, paths: NodePaths) {
+    this.#runtime = runtime;
+    this.#paths = paths;
+  }
+
+  /** @throws ApiError BadRequest while there is no such log */
+  async *logs(pod: Pod, request: LogRequest, signal: AbortSignal): AsyncIterable<Buffer | string> {
+    const path = this.#logPath(pod, request);
+    const sinceMs = request.sinceSeconds === undefined ? undefined : Date.now() - request.sinceSeconds * 1000;
+    const sinceTime =
+      request.sinceTime ?? (sinceMs === undefined ? undefined : new Date(sinceMs).toISOString());
+    yield* readLogs({
+      path,
+      signal,
+      follow: request.follow,
+      timestamps: request.timestamps,
+      tailLines: request.tailLines,
+      limitBytes: request.limitBytes,
+      sinceTime,
+      isFinished: () =>
+        !this.#runtime.listContainers().some((c) => c.logPath === path && c.state !== 'exited'),
+    });
+  }
+
+  /** @throws ApiError BadRequest when the container does not run */
+  async exec(pod: Pod, { container, command, tty, stdin }: ExecCommand): Promise<ExecSession> {
+    const [latest] = this.#containers(pod, container);
+    if (latest?.state !== 'running')
+      throw new ApiError(
+        'BadRequest',
+        `container "${container}" in pod "${pod.metadata.name}" is not running`,
+      );
+    try {
+      return await this.#runtime.exec(latest.id, { argv: command, tty, stdin });
+    } catch (error) {
+      throw new ApiError('InternalError', messageOf(error), undefined, { cause: error });
+    }
+  }
+
+  #containers(pod: Pod, name: string): ContainerStatus[] {
+    const { containers } = runtimeStatusOf(this.#runtime, runtimeUid(pod));
+    return containers.filter((container) => container.name === name);
+  }
+
+  /** By the runtime's records; for a Pod that has ended and gave them back, by its status. */
+  #logPath(pod: Pod, { container, previous }: LogRequest): string {
+    const records = this.#containers(pod, container);
+    const status = pod.status?.containerStatuses?.find((one) => one.name === container);
+    const attempt = (records[0]?.attempt ?? status?.restartCount ?? 0) - (previous ? 1 : 0);
+    const path = join(podLogDir(this.#paths, pod), container, `${attempt}.log`);
+    const { name } = pod.metadata;
+    if (previous && !existsSync(path))
+      throw new ApiError(
+        'BadRequest',
+        `previous terminated container "${container}" in pod "${name}" not found`,
+      );
+    if (existsSync(path)) return path;
+    const reason = status?.state?.waiting?.reason ?? 'ContainerCreating';
+    throw new ApiError(
+      'BadRequest',
+      `container "${container}" in pod "${name}" is waiting to start: ${reason}`,
+    );
+  }
+}

@@ -1,0 +1,63 @@
+// The Pod network as CNI gives it: the node's conflist, executed by lib/cni. See network.ts for the interface.
+// Assumes the first conflist of the folder is the node's network; it is read for each Pod, so it may be replaced at any
+// time: what a Pod was attached with is kept beside the sandbox, and is what detaches it. One plugin run a plugin.
+import { loadDefault, type NetworkList, parseList } from '../cni/conf.ts';
+import type { Attachment, Cni } from '../cni/runtime.ts';
+import { readIfThere, replaceFile } from '../kernel/files.ts';
+import type { NetworkRequest, PodNetwork } from './network.ts';
+
+const ifname = 'eth0';
+
+export class CniNetwork implements PodNetwork {
+  readonly #cni: Cni;
+  readonly #confDir: string;
+  constructor(cni: Cni, confDir: string) {
+    this.#cni = cni;
+    this.#confDir = confDir;
+  }
+
+  async setup(request: NetworkRequest): Promise<string[]> {
+    const list = loadDefault(this.#confDir);
+    replaceFile(request.config, JSON.stringify(toJson(list)), { durable: false });
+    const result = await this.#cni.addNetworkList(list, attachment(request));
+    const ips = (result.ips ?? []).map(({ address }) => address.split('/')[0] as string);
+    return ips.sort((a, b) => Number(a.includes(':')) - Number(b.includes(':')));
+  }
+
+  async teardown(request: NetworkRequest): Promise<void> {
+    const kept = readIfThere(request.config);
+    if (kept === undefined) return; // nothing was ever attached
+    await this.#cni.delNetworkList(parseList(JSON.parse(kept), request.config), attachment(request));
+  }
+
+  async collectGarbage(sandboxIds: readonly string[]): Promise<void> {
+    const valid = sandboxIds.map((containerId) => ({ containerId, ifname }));
+    await this.#cni.gcNetworkList(loadDefault(this.#confDir), valid);
+  }
+}
+
+const toJson = ({ name, cniVersion, disableCheck, disableGC, plugins }: NetworkList) => ({
+  cniVersion,
+  name,
+  disableCheck,
+  disableGC,
+  plugins: plugins.map((plugin) => plugin.json),
+});
+
+function attachment(request: NetworkRequest): Attachment {
+  return {
+    containerId: request.id,
+    ifname,
+    netns: request.netnsPath,
+    // The names that plugins of the Kubernetes world know; IgnoreUnknown lets the others pass over them.
+    args: {
+      IgnoreUnknown: '1',
+      K8S_POD_NAMESPACE: request.namespace,
+      K8S_POD_NAME: request.name,
+      K8S_POD_INFRA_CONTAINER_ID: request.id,
+      K8S_POD_UID: request.uid,
+    },
+    capabilityArgs: request.portMappings.length > 0 ? { portMappings: request.portMappings } : {},
+    env: { PODWIRE_TRACE: request.trace },
+  };
+}

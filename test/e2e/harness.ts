@@ -1,0 +1,181 @@
+// A whole podwire node in a temporary folder, for tests against the real daemon and the real kernel.
+// Assumes root, and the built dist/. Each node has its own bridge, cgroup and paths (--root) and leaves nothing:
+// `leftovers` looks at the kernel, not at podwire's own idea of it.
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { HttpClient } from '../../lib/api/http-client.ts';
+import type { Pod } from '../../lib/api/types.ts';
+import { type CommandResult, run } from '../../lib/exec/exec.ts';
+import { cgroupProcs } from '../../lib/kernel/cgroup.ts';
+import { listMounts } from '../../lib/kernel/mount.ts';
+import { type NodePaths, nodePaths } from '../../lib/kernel/paths.ts';
+
+const repo = join(import.meta.dirname, '../..');
+
+export interface TestNode {
+  readonly paths: NodePaths;
+  readonly client: HttpClient;
+  /** Runs the CLI against this node; never throws for an exit code. */
+  podwire(args: readonly string[], input?: string): Promise<CommandResult>;
+  /** Applies a Pod from an object; throws with the CLI's words when refused. */
+  apply(pod: object): Promise<void>;
+  /** Waits until `met` holds for the Pod (undefined: it is gone); throws with its last state otherwise. */
+  until(name: string, met: (pod: Pod | undefined) => unknown, seconds?: number): Promise<Pod>;
+  pid(): number;
+  /** Kills podwired with SIGKILL and waits until it is gone. */
+  kill9(): Promise<void>;
+  up(): Promise<void>;
+}
+
+export const allCodes = Array.from({ length: 256 }, (_, code) => code);
+
+/** Starts a node; it is taken down, and looked for leftovers, when the test ends. */
+export async function startNode(
+  t: Test,
+  options: { podCidr?: string; flags?: readonly string[] } = {},
+): Promise<TestNode> {
+  const { podCidr = '10.201.0.0/24', flags = [] } = options;
+  const root = mkdtempSync('/tmp/podwire-e2e-');
+  const paths = nodePaths(root);
+  const netnsBefore = new Set(netnsNames());
+  const podwire = (args: readonly string[], input?: string): Promise<CommandResult> =>
+    run({
+      argv: [join(repo, 'bin/podwire'), '--root', root, ...args],
+      okCodes: allCodes,
+      timeoutMs: 90_000,
+      ...(input === undefined ? {} : { input }),
+    });
+  const up = async (): Promise<void> => {
+    const { exitCode, stderr, stdout } = await podwire(['up', '--pod-cidr', podCidr, ...flags]);
+    if (exitCode !== 0) throw new Error(`podwire up: ${stderr}${stdout}`);
+  };
+  const client = new HttpClient({ socketPath: paths.socket });
+  const node: TestNode = {
+    paths,
+    client,
+    podwire,
+    up,
+    apply: async (pod) => {
+      const { exitCode, stderr } = await podwire(['apply', '-f', '-'], JSON.stringify(pod));
+      if (exitCode !== 0) throw new Error(stderr);
+    },
+    until: (name, met, seconds = 20) => until(client, name, met, seconds),
+    pid: () => daemonPid(root),
+    kill9: async () => {
+      const pid = daemonPid(root);
+      process.kill(pid, 'SIGKILL');
+      while (alive(pid)) await sleep(5);
+    },
+  };
+  t.teardown(async () => {
+    const { exitCode, stdout, stderr } = await podwire(['down', '--pods']);
+    t.equal(exitCode, 0, `podwire down --pods\n${stdout}${stderr}`);
+    t.same(leftovers(paths, netnsBefore), [], 'nothing is left in the kernel');
+    rmSync(root, { recursive: true, force: true });
+  });
+  await up();
+  return node;
+}
+
+async function until(
+  client: HttpClient,
+  name: string,
+  met: (pod: Pod | undefined) => unknown,
+  seconds: number,
+): Promise<Pod> {
+  let last: Pod | undefined;
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(15)) {
+    last = (await client.list('pods', { namespace: 'default', fieldSelector: `metadata.name=${name}` }))
+      .items[0];
+    if (met(last)) return last as Pod;
+  }
+  const { items } = await client.list('events', { namespace: 'default' });
+  const about = items.filter((event) => event.involvedObject.name === name);
+  const told = about.map((event) => `${event.reason}: ${event.message}`).join('\n  ');
+  throw new Error(
+    `pod ${name}: not so after ${seconds} s; status ${JSON.stringify(last?.status)}\nevents:\n  ${told}`,
+  );
+}
+
+export const isRunning = (pod: Pod | undefined): boolean =>
+  pod?.status?.phase === 'Running' &&
+  (pod.status.containerStatuses ?? []).every((container) => container.state?.running !== undefined);
+
+/** A Pod of `localhost/host` containers; a text is a shell command. */
+export function hostPod(name: string, commands: Record<string, string>, spec: object = {}): object {
+  const containers = Object.entries(commands).map(([container, script]) => ({
+    name: container,
+    image: 'localhost/host',
+    command: ['/bin/sh', '-c', script],
+  }));
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name },
+    spec: { terminationGracePeriodSeconds: 1, ...spec, containers },
+  };
+}
+
+/** Ends at once on TERM. */
+export const sleeper = 'trap "exit 0" TERM; while :; do sleep 1000 & wait $!; done';
+
+export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+export function alive(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+export const netnsNames = (): string[] => (existsSync('/run/netns') ? readdirSync('/run/netns') : []);
+
+/** Pids of processes whose arguments name this folder. */
+export function processesOf(root: string): number[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry) && Number(entry) !== process.pid)
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+          .split('\0')
+          .some((word) => word.startsWith(root));
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+function daemonPid(root: string): number {
+  const found = processesOf(root).filter((pid) =>
+    readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('podwired.mjs'),
+  );
+  if (found[0] === undefined) throw new Error('podwired does not run');
+  return found[0];
+}
+
+/** What the kernel still has of a node that is down. */
+export function leftovers(paths: NodePaths, netnsBefore: ReadonlySet<string>): string[] {
+  const links = readdirSync('/sys/class/net').filter((name) => paths.tag !== '' && name.includes(paths.tag));
+  return [
+    ...netnsNames()
+      .filter((name) => !netnsBefore.has(name))
+      .map((name) => `netns ${name}`),
+    ...listMounts(paths.root).map((path) => `mount ${path}`),
+    ...links.map((name) => `link ${name}`),
+    ...processesOf(paths.root).map(
+      (pid) => `process ${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`,
+    ),
+    ...cgroupProcs(paths.cgroup).map((pid) => `process ${pid} in cgroup ${paths.cgroup}`),
+    ...cgroupFolders(paths.cgroup).map((path) => `cgroup ${path}`),
+  ];
+}
+
+function cgroupFolders(name: string): string[] {
+  const base = '/sys/fs/cgroup';
+  return [join(base, name), ...readdirSync(base).map((entry) => join(base, entry, name))].filter((path) =>
+    existsSync(path),
+  );
+}
