@@ -2,7 +2,18 @@
 // Assumes bun (from npm) for the compiled form; `--node` makes a launcher that runs the same code, bundled, under Node.
 // Does nothing when the sources are those of the last build. Everything is put in place by rename.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run } from '../lib/exec/exec.ts';
@@ -58,19 +69,30 @@ function sourcesHash(root: string): string {
       .map((name) => join(folder, name)),
   );
   for (const file of [...files.sort(), 'scripts/build-cni.ts', 'package-lock.json'])
-    hash.update(`${file}\0`).update(readFileSync(join(root, file))).update('\0');
+    hash
+      .update(`${file}\0`)
+      .update(readFileSync(join(root, file)))
+      .update('\0');
   return hash.digest('hex');
 }
 
 // The daemon's way of starting processes never runs in a plugin: left outside, execa is not carried along.
 const external = ['--external', 'execa'];
 
+// A plugin is started as root in any folder: it must not take settings or code from files that lie there.
+const noAutoload = ['--no-compile-autoload-dotenv', '--no-compile-autoload-bunfig'];
+
 async function compile(root: string, outDir: string): Promise<void> {
   const temporary = join(outDir, `.podwire-cni.${process.pid}`);
   const main = join(root, 'cni-plugins/main.ts');
-  const flags = ['--compile', '--minify', '--bytecode', ...external, `--outfile=${temporary}`];
+  const flags = ['--compile', '--minify', '--bytecode', ...noAutoload, ...external, `--outfile=${temporary}`];
   // cwd: bun leaves a temporary file where it runs.
-  await run({ argv: [join(root, 'node_modules/.bin/bun'), 'build', main, ...flags], cwd: outDir, env: bunEnv(), timeoutMs: 120_000 });
+  await run({
+    argv: [join(root, 'node_modules/.bin/bun'), 'build', main, ...flags],
+    cwd: outDir,
+    env: bunEnv(),
+    timeoutMs: 120_000,
+  });
   renameSync(temporary, join(outDir, 'podwire-cni'));
 }
 
@@ -88,11 +110,18 @@ async function bundle(root: string, outDir: string): Promise<void> {
     replace(script, `import ${JSON.stringify(relative(outDir, main))};\n`, 0o644);
   }
   const node = realpathSync(join(root, 'node_modules/.bin/node'));
-  replace(join(outDir, 'podwire-cni'), `#!/bin/sh\nexec '${node}' --disable-warning=ExperimentalWarning '${script}' "$0"\n`, 0o755);
+  replace(
+    join(outDir, 'podwire-cni'),
+    `#!/bin/sh\nexec '${node}' --disable-warning=ExperimentalWarning '${script}' "$0"\n`,
+    0o755,
+  );
 }
 
 /** bun keeps a cache below HOME; without one it would ask for it. */
-const bunEnv = (): Record<string, string> => ({ HOME: process.env.HOME ?? '/root', TMPDIR: process.env.TMPDIR ?? '/tmp' });
+const bunEnv = (): Record<string, string> => ({
+  HOME: process.env.HOME ?? '/root',
+  TMPDIR: process.env.TMPDIR ?? '/tmp',
+});
 
 function replace(file: string, text: string, mode: number): void {
   writeFileSync(`${file}.${process.pid}`, text, { mode });

@@ -31,12 +31,6 @@ const shared = ['lib/**/*.{ts,json}', 'package.json', 'package-lock.json', 'scri
 
 const parts: readonly Part[] = [
   {
-    name: 'podwired',
-    sources: ['cmd/podwired/**/*.ts', ...shared],
-    results: ['podwired.mjs'],
-    build: () => bundle('cmd/podwired/main.ts', 'podwired.mjs'),
-  },
-  {
     name: 'podwire',
     sources: ['cmd/podwire/**/*.ts', ...shared],
     results: ['podwire.mjs'],
@@ -56,9 +50,13 @@ const parts: readonly Part[] = [
       await buildCni();
     },
   },
+  {
+    name: 'podwired',
+    sources: ['cmd/podwired/**/*.ts', ...shared],
+    results: ['podwired.mjs'],
+    build: () => bundle('cmd/podwired/main.ts', 'podwired.mjs'),
+  },
 ];
-
-await main(process.argv.includes('--force') ? 'all' : 'changed');
 
 async function main(what: 'all' | 'changed'): Promise<void> {
   mkdirSync(dist, { recursive: true });
@@ -126,3 +124,5 @@ async function runBun(args: readonly string[]): Promise<void> {
     process.exit(1);
   }
 }
+
+await main(process.argv.includes('--force') ? 'all' : 'changed');

@@ -1,7 +1,4 @@
-// The client of podwired's API over its unix socket.
-import type { Client } from '../../lib/api/client.ts';
+// The client of podwired's API over its unix socket. A module of its own, so that verbs load it late.
 import { HttpClient } from '../../lib/api/http-client.ts';
 
-export function connect(socketPath: string): Client {
-  return new HttpClient({ socketPath });
-}
+export const connect = (socketPath: string): HttpClient => new HttpClient({ socketPath });

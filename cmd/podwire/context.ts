@@ -1,6 +1,6 @@
 // What every verb needs: where podwired is, the namespace, the client, and where to write.
 // Assumes one command a process. The client is loaded only by the verbs that use it.
-import type { Client } from '../../lib/api/client.ts';
+import type { HttpClient } from '../../lib/api/http-client.ts';
 import { type NodePaths, nodePaths } from '../../lib/kernel/paths.ts';
 import { UsageError } from './errors.ts';
 import { type Paint, painter } from './print/text.ts';
@@ -26,7 +26,7 @@ export interface Context {
   readonly paintErr: Paint;
   out(text: string): void;
   err(text: string): void;
-  client(): Promise<Client>;
+  client(): Promise<HttpClient>;
 }
 
 /** A DNS label: what a namespace may be called. Checked here because it becomes part of a path. */

@@ -3,7 +3,7 @@
 // Parsing is pure and linear; only readSources touches the disk.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { Composer, type Document, LineCounter, Parser, type ScalarTag, type YAMLError } from 'yaml';
+import { Composer, type Document, isScalar, LineCounter, Parser, type ScalarTag, type YAMLError } from 'yaml';
 import { messageOf } from '../../lib/exec/errors.ts';
 import { UsageError } from './errors.ts';
 
@@ -61,7 +61,7 @@ export function parseManifests(source: Source): Entry[] {
   const entries: Entry[] = [];
   let number = 0;
   for (const document of documents(source.text, lines)) {
-    if (document.contents === null && document.errors.length === 0) continue;
+    if (isEmpty(document)) continue;
     number++;
     const where = `${source.name} (document ${number})`;
     const [first] = document.errors;
@@ -73,6 +73,10 @@ export function parseManifests(source: Source): Entry[] {
     entries.push({ where: source.name, error: new UsageError(`no objects found in ${source.name}`) });
   return entries;
 }
+
+/** Nothing but comments, or a bare null: kubectl passes over them too. */
+const isEmpty = ({ contents, errors }: Document.Parsed): boolean =>
+  errors.length === 0 && (contents === null || (isScalar(contents) && contents.value === null));
 
 /** Kubernetes reads YAML 1.1 numbers and booleans: 0644 is octal, yes and on are true. */
 const kubernetesTags: ScalarTag[] = [

@@ -94,10 +94,11 @@ function parsePath(path: string, template: string): Step[] {
   if (text === '' || text === '.') return [];
   const from = /^[[.]/.test(text) ? text : `.${text}`;
   const steps: Step[] = [];
-  stepPattern.lastIndex = 0;
-  while (stepPattern.lastIndex < from.length) {
-    const at = stepPattern.lastIndex;
-    const match = stepPattern.exec(from);
+  // A pattern of its own: a filter inside is parsed by this very function.
+  const pattern = new RegExp(stepPattern);
+  while (pattern.lastIndex < from.length) {
+    const at = pattern.lastIndex;
+    const match = pattern.exec(from);
     if (!match) throw new UsageError(`jsonpath ${template}: not understood from "${from.slice(at)}" on`);
     steps.push(toStep(match, template));
   }

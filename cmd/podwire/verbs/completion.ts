@@ -39,7 +39,10 @@ export function wantedAt(
   if (pending) return { ...flagValues(pending, typed), flags: typed.flags };
   if (current.startsWith('-'))
     return { type: 'choices', choices: flagChoices(typed.command), flags: typed.flags };
-  const verbs = typed.command.createHelp().visibleCommands(typed.command);
+  const verbs = typed.command
+    .createHelp()
+    .visibleCommands(typed.command)
+    .filter((each) => each.name() !== 'help');
   if (typed.command.commands.length > 0)
     return {
       type: 'choices',

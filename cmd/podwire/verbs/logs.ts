@@ -1,12 +1,10 @@
 // `podwire logs`: what containers wrote, whole or followed, one container or all of a Pod.
 // Assumes the server cuts by time and count. Bytes are streamed through; only a prefix needs lines.
-import type { IncomingMessage } from 'node:http';
-import type { Client } from '../../../lib/api/client.ts';
+import { type HttpClient, type LogQuery, linesOf } from '../../../lib/api/http-client.ts';
 import type { Pod } from '../../../lib/api/types.ts';
 import { type Context, untilInterrupted } from '../context.ts';
 import { parseCount, parseDuration } from '../duration.ts';
 import { ExitWith, UsageError } from '../errors.ts';
-import { open } from '../http.ts';
 import { podName } from '../resources.ts';
 
 export interface LogsOptions {
@@ -43,13 +41,9 @@ export async function runLogs(
   const signal = untilInterrupted();
   const show = async (source: Source): Promise<void> => {
     const { namespace, name } = source.pod.metadata;
-    const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}/log`;
-    const response = await open(context.socket, path, {
-      query: { ...query, container: source.container },
-      signal,
-    });
+    const chunks = client.logs({ namespace, name }, { ...query, container: source.container }, signal);
     const prefix = options.prefix ? `[pod/${name}/${source.container}] ` : '';
-    await copy(response, { prefix, byLine: options.prefix === true || sources.length > 1 }, signal);
+    await copy(chunks, { prefix, byLine: options.prefix === true || sources.length > 1 });
   };
   if (options.follow) await Promise.all(sources.map(show));
   else for (const source of sources) await show(source);
@@ -57,7 +51,7 @@ export async function runLogs(
 }
 
 /** The query of GET …/log. Pure. @throws UsageError */
-export function logQuery(options: LogsOptions): Record<string, string | undefined> {
+export function logQuery(options: LogsOptions): LogQuery {
   if (options.since !== undefined && options.sinceTime !== undefined)
     throw new UsageError('at most one of `--since` or `--since-time` may be specified');
   if (options.sinceTime !== undefined && Number.isNaN(Date.parse(options.sinceTime)))
@@ -71,21 +65,20 @@ export function logQuery(options: LogsOptions): Record<string, string | undefine
   const tail = options.tail === undefined ? -1 : parseCount(options.tail, '--tail', -1);
   const limit =
     options.limitBytes === undefined ? undefined : parseCount(options.limitBytes, '--limit-bytes', 1);
-  const flag = (value: boolean | undefined): string | undefined => (value ? 'true' : undefined);
   return {
-    follow: flag(options.follow),
-    previous: flag(options.previous),
-    timestamps: flag(options.timestamps),
-    tailLines: tail < 0 ? undefined : String(tail),
-    sinceSeconds: since === undefined ? undefined : String(Math.ceil(since / 1000)),
+    follow: options.follow,
+    previous: options.previous,
+    timestamps: options.timestamps,
+    tailLines: tail < 0 ? undefined : tail,
+    sinceSeconds: since === undefined ? undefined : Math.ceil(since / 1000),
     sinceTime: options.sinceTime,
-    limitBytes: limit === undefined ? undefined : String(limit),
+    limitBytes: limit,
   };
 }
 
 async function podsOf(
   context: Context,
-  client: Client,
+  client: HttpClient,
   args: readonly string[],
   options: LogsOptions,
 ): Promise<Pod[]> {
@@ -117,27 +110,16 @@ function containersOf(context: Context, pod: Pod, options: LogsOptions): Source[
   return [{ pod, container: main[0]! }];
 }
 
+/** Several sources are mixed line by line, one goes through as it is. */
 async function copy(
-  response: IncomingMessage,
+  chunks: AsyncIterable<Buffer>,
   how: { readonly prefix: string; readonly byLine: boolean },
-  signal: AbortSignal,
 ): Promise<void> {
-  let kept = '';
-  try {
-    if (how.byLine) response.setEncoding('utf8');
-    for await (const chunk of response) {
-      if (!how.byLine) {
-        await write(chunk as Buffer);
-        continue;
-      }
-      const lines = (kept + chunk).split('\n');
-      kept = lines.pop()!;
-      if (lines.length > 0) await write(lines.map((line) => `${how.prefix}${line}\n`).join(''));
-    }
-    if (kept !== '') await write(`${how.prefix}${kept}\n`);
-  } catch (error) {
-    if (!signal.aborted) throw error;
+  if (!how.byLine) {
+    for await (const chunk of chunks) await write(chunk);
+    return;
   }
+  for await (const line of linesOf(chunks)) await write(`${how.prefix}${line}\n`);
 }
 
 function write(chunk: Buffer | string): Promise<void> | undefined {

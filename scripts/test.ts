@@ -1,0 +1,165 @@
+// `npm test`: unit tests, then with root the tests against the real kernel and the real daemon; nothing may be left over.
+// Assumes scripts/setup.mjs has run. Prints a line a file, failures in full, and the count alone on the last line.
+// Arguments choose files: node scripts/test.ts test/unit/cli
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createWriteStream, globSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type FinalResults, Parser, type Result } from 'tap-parser';
+import { hybridMounts } from './hybrid-cgroups.ts';
+import { machineState, stateDifference } from './machine-state.ts';
+
+const repo = dirname(dirname(fileURLToPath(import.meta.url)));
+
+interface Phase {
+  readonly name: string;
+  readonly folder: string;
+  readonly needsRoot: boolean;
+  readonly jobs: number;
+  /** Seconds a file may take. */
+  readonly timeout: number;
+}
+
+const phases: readonly Phase[] = [
+  { name: 'unit', folder: 'test/unit', needsRoot: false, jobs: 2, timeout: 120 },
+  { name: 'kernel', folder: 'test/kernel', needsRoot: true, jobs: 1, timeout: 300 },
+  { name: 'e2e', folder: 'test/e2e', needsRoot: true, jobs: 1, timeout: 600 },
+];
+
+interface Count {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const total: Count = { passed: 0, failed: 0, skipped: 0 };
+let running: ChildProcess | undefined;
+for (const name of ['SIGINT', 'SIGTERM'] as const)
+  process.once(name, () => {
+    running?.kill(name);
+    process.exitCode = 130;
+  });
+
+async function main(chosen: readonly string[]): Promise<void> {
+  const root = process.getuid?.() === 0;
+  const undo = root ? hybridMounts(say) : () => {};
+  const before = machineState();
+  for (const phase of phases) {
+    const files = filesOf(phase, chosen);
+    if (files.length === 0) continue;
+    if (phase.needsRoot && !root)
+      say(`${phase.name}: ${files.length} files not run: they need root (sudo npm test)`);
+    else await runPhase(phase, files);
+    if (process.exitCode === 130) break;
+  }
+  if (root) await checkLeftOvers(before);
+  undo();
+  if (total.failed > 0 && process.exitCode === undefined) process.exitCode = 1;
+  if (total.passed + total.failed === 0) process.exitCode ??= 1;
+  const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : '';
+  process.stdout.write(`${total.passed} passed, ${total.failed} failed${skipped}\n`);
+}
+
+function filesOf(phase: Phase, chosen: readonly string[]): string[] {
+  const files = globSync(`${phase.folder}/**/*.test.ts`, { cwd: repo }).sort();
+  return chosen.length === 0
+    ? files
+    : files.filter((file) => chosen.some((each) => file.startsWith(each.replace(/^\.\//, ''))));
+}
+
+/** Runs tap over the files and reads its TAP as it comes. */
+async function runPhase(phase: Phase, files: readonly string[]): Promise<void> {
+  const began = performance.now();
+  const start: Count = { ...total };
+  say(`${phase.name}: ${files.length} files`);
+  mkdirSync(join(repo, 'dist'), { recursive: true });
+  const flags = [
+    '--reporter=tap',
+    '--disable-coverage',
+    `--jobs=${phase.jobs}`,
+    `--timeout=${phase.timeout}`,
+  ];
+  const child = spawn(join(repo, 'node_modules/.bin/tap'), ['run', ...flags, ...files], {
+    cwd: repo,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, PATH: `${join(repo, 'node_modules/.bin')}:${process.env.PATH}`, FORCE_COLOR: '0' },
+  });
+  running = child;
+  const log = createWriteStream(join(repo, `dist/test-${phase.name}.tap`));
+  child.stdout.pipe(log);
+  const errors: Buffer[] = [];
+  child.stderr.on('data', (chunk: Buffer) => errors.push(chunk));
+  const exit = new Promise<number>((resolve) =>
+    child.on('close', (code, signal) => resolve(signal ? 1 : (code ?? 1))),
+  );
+  await countTap(child.stdout);
+  const code = await exit;
+  running = undefined;
+  const failed = total.failed - start.failed;
+  if (code !== 0 && failed === 0) {
+    total.failed++;
+    say(`tap ended with exit code ${code}, though no test failed:`);
+  }
+  if (code !== 0)
+    process.stdout.write(Buffer.concat(errors).toString('utf8').split('\n').slice(-60).join('\n'));
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  say(
+    `${phase.name}: ${total.passed - start.passed} passed, ${total.failed - start.failed} failed (${seconds} s)`,
+  );
+}
+
+/** Adds up the assertions (a subtest's own line is not one), prints files and failures. */
+async function countTap(stream: NodeJS.ReadableStream): Promise<void> {
+  const parser = new Parser();
+  parser.on('pass', () => total.passed++);
+  parser.on('fail', (result: Result) => {
+    total.failed++;
+    process.stdout.write(failureText(result));
+  });
+  for (const event of ['skip', 'todo'] as const)
+    parser.on(event, (result: Result) => {
+      total.skipped++;
+      const reason = result.skip || result.todo;
+      say(`  ${event} ${result.fullname || result.name}${typeof reason === 'string' ? `: ${reason}` : ''}`);
+    });
+  parser.on('child', (child: Parser) => {
+    child.on('complete', (results: FinalResults) => {
+      say(
+        `  ${results.ok ? 'ok    ' : 'not ok'} ${child.name} (${results.time === null ? '' : `${Math.round(results.time ?? 0)} ms`})`,
+      );
+    });
+  });
+  const complete = new Promise<void>((resolve) => parser.on('complete', () => resolve()));
+  stream.on('data', (chunk: Buffer) => parser.write(chunk));
+  stream.on('end', () => parser.end());
+  await complete;
+}
+
+function failureText(result: Result): string {
+  const diagnosis = result.diag ? `\n${JSON.stringify(result.diag, null, 2)}` : '';
+  return `FAILED ${result.fullname || result.name}${diagnosis.replaceAll('\\n', '\n').replaceAll('\n', '\n    ')}\n`;
+}
+
+/** The kernel cleans up behind a deleted namespace: what is still there after five seconds was left behind. */
+async function checkLeftOvers(before: readonly string[]): Promise<void> {
+  const deadline = performance.now() + 5000;
+  let difference = stateDifference(before, machineState());
+  while (difference.length > 0 && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    difference = stateDifference(before, machineState());
+  }
+  if (difference.length === 0) {
+    total.passed++;
+    return say('the machine is as it was found');
+  }
+  total.failed++;
+  process.stdout.write(
+    `FAILED the machine is not as it was found:\n${difference.map((line) => `    ${line}\n`).join('')}`,
+  );
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+await main(process.argv.slice(2));

@@ -1,0 +1,69 @@
+import fastify from 'fastify';
+import t, { type Test } from 'tap';
+import { registerPodwireRoutes } from '../../../cmd/podwired/routes.ts';
+import { ApiError } from '../../../lib/api/errors.ts';
+import type { Image, ImageService } from '../../../lib/container/cri.ts';
+
+const image: Image = {
+  ref: 'docker.io/library/a:1',
+  id: 'sha256:1',
+  sizeBytes: 5,
+  pulledAt: '2026-01-01T00:00:00Z',
+};
+
+function serve(t: Test, images: Partial<ImageService>) {
+  const app = fastify();
+  const calls: unknown[] = [];
+  app.setErrorHandler((error, _request, reply) => {
+    const status = error instanceof ApiError ? error.status : { code: 500, message: String(error) };
+    reply.code(status.code).send(status);
+  });
+  registerPodwireRoutes(app, {
+    images: images as ImageService,
+    explain: async (key) => `# ${key.namespace}/${key.name}\n`,
+    purge: async () => void calls.push('purge'),
+  });
+  t.teardown(() => app.close());
+  return { app, calls };
+}
+
+const lines = (text: string): unknown[] =>
+  text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+
+t.test('list, explain, purge', async (t) => {
+  const { app, calls } = serve(t, { list: async () => [image] });
+  t.same((await app.inject('/podwire/v1/images')).json(), { items: [image] });
+  const explained = await app.inject('/podwire/v1/pods/default/web/explain');
+  t.equal(explained.body, '# default/web\n');
+  t.match(explained.headers['content-type'], /^text\/plain/);
+  await app.inject({ method: 'POST', url: '/podwire/v1/purge', payload: {} });
+  t.same(calls, ['purge']);
+});
+
+t.test('a pull streams its progress and its end', async (t) => {
+  const pull: ImageService['pull'] = async (ref, tell) => {
+    tell?.('half');
+    if (ref === 'bad') throw new Error('no such image');
+    return image;
+  };
+  const { app } = serve(t, { pull });
+  const good = await app.inject({ method: 'POST', url: '/podwire/v1/images/pull', payload: { ref: 'a' } });
+  t.same(lines(good.body), [{ progress: 'half' }, { image }]);
+  const bad = await app.inject({ method: 'POST', url: '/podwire/v1/images/pull', payload: { ref: 'bad' } });
+  t.same(lines(bad.body), [{ progress: 'half' }, { error: 'no such image' }]);
+});
+
+t.test('refusals', async (t) => {
+  const { app } = serve(t, { status: async () => undefined });
+  const code = async (method: 'POST' | 'DELETE', url: string, payload?: object) =>
+    (await app.inject({ method, url, ...(payload ? { payload } : {}) })).statusCode;
+  t.equal(await code('POST', '/podwire/v1/images/pull', {}), 400);
+  t.equal(await code('POST', '/podwire/v1/images/pull', { ref: 3 }), 400);
+  t.equal(await code('POST', '/podwire/v1/images/import', { path: 'relative' }), 400);
+  t.equal(await code('POST', '/podwire/v1/images/import', { path: '/a\0b' }), 400);
+  t.equal(await code('DELETE', '/podwire/v1/images'), 400);
+  t.equal(await code('DELETE', '/podwire/v1/images?ref=x'), 404);
+});
