@@ -65,9 +65,8 @@ const mountV1 = (controllers: readonly string[]): string =>
 /** crun refuses a v2 hierarchy that has controllers beside v1 ones; runc does not mind. */
 function hybridTrap(controllers: readonly string[], runtimes: { crun: boolean; runc: boolean }): Finding {
   const detail = `the v2 hierarchy beside v1 holds ${controllers.join(', ')}: crun refuses that ("drop all controllers from cgroupv2")`;
-  const mend = `${mountV1(controllers)}${runtimes.runc ? '   (or: podwire up --runtime runc)' : ''}`;
-  if (runtimes.crun || !runtimes.runc) return fail('cgroups hybrid', detail, mend);
-  return warn('cgroups hybrid', `${detail}; runc is used`, mend);
+  const how = runtimes.crun ? 'podwired mounts them as v1 when it starts' : 'runc does not mind';
+  return warn('cgroups hybrid', `${detail}; ${how}`, mountV1(controllers));
 }
 
 // ── addresses ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,8 +98,9 @@ export function overlaps(a: string, b: string): boolean {
   return left !== undefined && right !== undefined && left[0] <= right[1] && right[0] <= left[1];
 }
 
-/** The Pods' range against what the machine uses; podwire's own bridge is no conflict. */
-export function judgeRange(podCidr: string, used: readonly Range[]): Finding {
+/** The Pods' IPv4 range (one a family may be given, with a comma) against the machine's; podwire's bridge is no conflict. */
+export function judgeRange(podCidrs: string, used: readonly Range[]): Finding {
+  const podCidr = podCidrs.split(',').find((each) => !each.includes(':')) ?? podCidrs;
   if (!ipv4Range(podCidr))
     return fail('pod addresses', `${podCidr} is no IPv4 range`, 'podwire up --pod-cidr 10.244.0.0/24');
   const clash = used.find(
