@@ -48,8 +48,8 @@ export function skopeoArgv(copy: {
 }): [string, ...string[]] {
   const flags = copy.insecure ? ['--src-tls-verify=false'] : [];
   // Without a policy file skopeo refuses everything; what may be run here is the business of who writes Pods.
-  // An archive's layers are plain: packing them would cost more time than it saves disk.
-  flags.push('--dest-oci-accept-uncompressed-layers');
+  // Not with --dest-oci-accept-uncompressed-layers: skopeo 1.9 calls a docker-archive's plain layers gzip all the same,
+  // and umoci then refuses them.
   return ['skopeo', '--insecure-policy', 'copy', ...flags, copy.source, `oci:${copy.target}:image`];
 }
 
