@@ -8,7 +8,7 @@ import { messageOf, PodwireError } from '../lib/exec/errors.ts';
 import { run } from '../lib/exec/exec.ts';
 import { findProgram } from '../lib/kernel/process.ts';
 import { measure, peerKinds, type Report, reportFile } from './inside.ts';
-import { cellEmpty, enterCell, makeCellFolder, staleCells, sweep } from './lib/cell.ts';
+import { cellEmpty, enterCell, isOurs, makeCellFolder, staleCells, sweep } from './lib/cell.ts';
 import { takeFootprint, whatIsNew } from './lib/footprint.ts';
 import { createProgress, type Progress } from './lib/progress.ts';
 import { type Options, parseOptions } from './options.ts';
@@ -53,15 +53,22 @@ async function outside(progress: Progress): Promise<number> {
     progress,
     before.cgroup?.every((path) => !path.includes('libpod')) ?? true,
   );
-  const left = whatIsNew(before, await takeFootprint());
   if (report) show(report);
-  if (left.length > 0)
-    process.stderr.write(
-      `new on this machine since the start:\n${left.map((text) => `  ${text}\n`).join('')}`,
-    );
-  else if (report) process.stdout.write('The machine is as it was before.\n');
+  tellLeft(whatIsNew(before, await takeFootprint()));
   if (!report) return code || 1;
   return options.check && verdicts(report.measurements).some(({ reached }) => !reached) ? 1 : 0;
+}
+
+/** Others may work on the machine meanwhile; ours would carry one of our names. */
+function tellLeft(left: readonly string[]): void {
+  const [ours, others] = [left.filter((text) => isOurs(text)), left.filter((text) => !isOurs(text))];
+  if (ours.length > 0)
+    process.stderr.write(`left by the bench:\n${ours.map((text) => `  ${text}\n`).join('')}`);
+  else process.stderr.write('Nothing of the bench is left on the machine.\n');
+  if (others.length > 0)
+    process.stderr.write(
+      `new since the start, by others: ${others.slice(0, 5).join(', ')}${others.length > 5 ? ` and ${others.length - 5} more` : ''}\n`,
+    );
 }
 
 /** @returns the exit code, and the results if it came to that */

@@ -65,15 +65,10 @@ export function showMeasurement({ title, unit, base, peers, remark }: Measuremen
   const of = counts.length === 1 ? (counts[0] === 1 ? '' : `, median of ${counts[0]}`) : ', medians';
   const rows = entries.map(([name, summary]) => {
     const times = name === base ? undefined : ratio(summary, peers[base]);
-    return [
-      name,
-      figure(summary.median),
-      figure(summary.min),
-      figure(summary.max),
-      times === undefined ? '' : times.toFixed(2),
-    ];
+    const { median, min, max } = summary;
+    return [name, figure(median), figure(min), figure(max), times?.toFixed(2)];
   });
-  const head = ['', 'median', 'min', 'max', `× ${base}`];
+  const head = ['', 'median', 'min', 'max', ...(peers[base] ? [`× ${base}`] : [])];
   return `${title}: ${unit}${of}${remark ? ` (${remark})` : ''}\n${formatTable(head, rows)}`;
 }
 

@@ -49,7 +49,9 @@ export const peerCgroup = (id: string): string => `podwire-bench-${id}`;
 export function makeCellFolder(): string {
   const folder = mkdtempSync(join(parent, `${prefix}${process.pid}-`));
   for (const name of Object.values(foldersOf)) mkdirSync(join(folder, name), { mode: 0o755 });
-  mkdirSync(nodePaths(podwireRoot(folder)).run, { recursive: true });
+  const { run: podwireRun, cgroup } = nodePaths(podwireRoot(folder));
+  mkdirSync(podwireRun, { recursive: true });
+  tag = cgroup;
   return folder;
 }
 
@@ -130,15 +132,21 @@ export async function sweep(folder: string, options: { libpod: boolean; keep: bo
   ]);
 }
 
+let tag = '';
+
+/** Whether a name in a footprint carries one of this bench's own names. */
+export const isOurs = (name: string): boolean =>
+  name.includes(prefix) || name.includes('libpod') || (tag !== '' && name.includes(tag));
+
 /** Folders of benches that were killed before they could sweep. */
 export function staleCells(): string[] {
   return readdirSync(parent)
     .filter((name) => name.startsWith(prefix))
     .map((name) => join(parent, name))
-    .filter((folder) => !isOurs(folder) && processesInCell(folder).length === 0);
+    .filter((folder) => !inUse(folder) && processesInCell(folder).length === 0);
 }
 
-function isOurs(folder: string): boolean {
+function inUse(folder: string): boolean {
   const pid = Number(cellPaths(folder).id.split('-')[0]);
   try {
     process.kill(pid, 0);

@@ -27,3 +27,16 @@ export function tailOf(file: string, lines = 15): string {
     return '';
   }
 }
+
+/** Ends a daemon that may have ended by itself. */
+export async function endProcess(
+  daemon: { pid: number; ended: Promise<unknown> },
+  signal: NodeJS.Signals,
+): Promise<void> {
+  try {
+    process.kill(daemon.pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+  await Promise.race([daemon.ended, sleep(5000, undefined, { ref: false })]);
+}

@@ -3,14 +3,13 @@
 // its own, the machine's is not touched. One call a CRI verb; calls may overlap.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
 import { startDetached } from '../../lib/exec/detached.ts';
 import { findProgram } from '../../lib/kernel/process.ts';
 import { peerCgroup } from '../lib/cell.ts';
 import type { ProcessMemory } from '../lib/memory.ts';
-import { tailOf, until } from '../lib/wait.ts';
+import { endProcess, tailOf, until } from '../lib/wait.ts';
 import { type CriClient, connectCri } from './cri.ts';
 import { graceSeconds, type Peer, type PeerContext, type Workload } from './peer.ts';
 
@@ -55,7 +54,7 @@ export async function startContainerd(context: PeerContext): Promise<Peer> {
         if (!reply.image) throw new Error('not there');
       });
   } catch (error) {
-    process.kill(daemon.pid, 'SIGKILL');
+    await endProcess(daemon, 'SIGKILL');
     throw new PodwireError('PEER_FAILED', `${messageOf(error)}\n${tailOf(logFile)}`, { cause: error });
   }
   return new Containerd(context, cri, {
@@ -131,8 +130,7 @@ class Containerd implements Peer {
 
   async close(): Promise<void> {
     this.#cri.close();
-    process.kill(this.#daemon.pid, 'SIGTERM');
-    await Promise.race([this.#daemon.ended, sleep(5000, undefined, { ref: false })]);
+    await endProcess(this.#daemon, 'SIGTERM');
   }
 }
 

@@ -11,7 +11,7 @@ import type { Step } from '../../lib/exec/step-clock.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
 import { podwireRoot } from '../lib/cell.ts';
 import type { ProcessMemory } from '../lib/memory.ts';
-import { tailOf, until } from '../lib/wait.ts';
+import { endProcess, tailOf, until } from '../lib/wait.ts';
 import { graceSeconds, type Peer, type PeerContext, type Workload } from './peer.ts';
 
 const program = fileURLToPath(new URL('../../bin/podwired', import.meta.url));
@@ -40,7 +40,7 @@ export async function startPodwire(context: PeerContext): Promise<Peer> {
       version: gitVersion,
     });
   } catch (error) {
-    process.kill(daemon.pid, 'SIGKILL');
+    await endProcess(daemon, 'SIGKILL');
     throw new PodwireError('PEER_FAILED', `${messageOf(error)}\n${tailOf(logFile)}`, { cause: error });
   }
 }
@@ -112,11 +112,10 @@ class Podwire implements Peer {
   }
 
   async close(): Promise<void> {
-    const { client, watcher, pid, ended } = this.#parts;
+    const { client, watcher } = this.#parts;
     watcher.close();
     client.close();
-    process.kill(pid, 'SIGTERM');
-    await Promise.race([ended, sleep(5000, undefined, { ref: false })]);
+    await endProcess(this.#parts, 'SIGTERM');
   }
 }
 
