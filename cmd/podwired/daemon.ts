@@ -8,16 +8,18 @@ import { ApiError } from '../../lib/api/errors.ts';
 import type { ApiObject, Pod } from '../../lib/api/types.ts';
 import { type Admit, Registry } from '../../lib/apiserver/registry.ts';
 import { createApiServer } from '../../lib/apiserver/server.ts';
-import { explainTrace } from '../../lib/cni/explain.ts';
+import { explainScript } from '../../lib/cni/explain.ts';
 import { Cni } from '../../lib/cni/runtime.ts';
 import { createImageStore } from '../../lib/container/image-store.ts';
 import { createContainerRuntime } from '../../lib/container/runtime.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
+import { parseTrace } from '../../lib/kernel/trace.ts';
 import { Kubelet } from '../../lib/kubelet/kubelet.ts';
 import { runtimeUid } from '../../lib/kubelet/layout.ts';
 import { registerNode } from '../../lib/kubelet/node-status.ts';
 import { NodeStreams } from '../../lib/kubelet/streams.ts';
-import { ensureNodeNetwork } from '../../lib/node-network/node-network.ts';
+import { bridgeName, writeDefaultConflist } from '../../lib/node-network/conflist.ts';
+import { ensureNodeNetwork, underlayMtu } from '../../lib/node-network/node-network.ts';
 import { CniNetwork } from '../../lib/sandbox/cni-network.ts';
 import { LocalRuntime } from '../../lib/sandbox/service.ts';
 import { openSqliteStore } from '../../lib/store/sqlite.ts';
@@ -63,6 +65,11 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
   if (prepared.mounted.length > 0)
     log.info({ mounted: prepared.mounted }, 'cgroup controllers mounted as v1 for crun');
   await ensureNodeNetwork({ podCidr: options.podCidr, paths });
+  writeDefaultConflist(paths, {
+    podCidr: options.podCidr,
+    bridge: bridgeName(paths.tag),
+    mtu: underlayMtu(),
+  });
 
   const { runtime, images } = makeRuntime(options, log);
   await images.recover();
@@ -166,5 +173,5 @@ function explain(runtime: LocalRuntime, pod: Pod): string {
       'NotFound',
       `pod "${namespace}/${name}" has no network of its own on this node (${pod.status?.phase})`,
     );
-  return explainTrace(trace, `${namespace}/${name}`);
+  return explainScript(parseTrace(trace), `${namespace}/${name}`);
 }

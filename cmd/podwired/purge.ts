@@ -26,7 +26,7 @@ export async function purgeNode({ paths, client, kubelet, log }: PurgeInput): Pr
   await settleAll('purge', [
     () => removePods(client),
     () => kubelet.drain(podsMs),
-    () => removeNodeNetwork(paths),
+    () => removeNodeNetwork({ paths }),
     () => removeCgroup(paths.cgroup),
     () => undoPrepareCgroups(readCgroupPreparation(paths)),
     () => rmSync(join(paths.run, 'cgroups.json'), { force: true }),

@@ -15,11 +15,16 @@ export const isLinkName = (name: string): boolean =>
 /** @throws KernelError EINVAL */
 export function checkLinkName(name: string): string {
   if (isLinkName(name)) return name;
-  throw new KernelError('EINVAL', name, `link name ${JSON.stringify(name)}: expected 1-15 visible characters, no '/' or ':'`);
+  throw new KernelError(
+    'EINVAL',
+    name,
+    `link name ${JSON.stringify(name)}: expected 1-15 visible characters, no '/' or ':'`,
+  );
 }
 
 /** True when this process' own namespace has the link. One stat. */
-export const linkIsHere = (name: string): boolean => existsSync(`/proc/sys/net/ipv4/conf/${checkLinkName(name)}`);
+export const linkIsHere = (name: string): boolean =>
+  existsSync(`/proc/sys/net/ipv4/conf/${checkLinkName(name)}`);
 
 /** True when this kernel has IPv6 and it was not turned off at boot. */
 export const hasIpv6 = (): boolean => existsSync('/proc/sys/net/ipv6/conf');
@@ -64,7 +69,10 @@ export const listLinks = (): string[] => readdirSync('/sys/class/net').sort();
 
 /** Name of the device that the IPv4 default route leaves by; the lowest metric wins. /proc/net/route, no process. */
 export function defaultRouteDevice(table = readFileSync('/proc/net/route', 'utf8')): string | undefined {
-  const rows = table.split('\n').slice(1).map((line) => line.split('\t'));
+  const rows = table
+    .split('\n')
+    .slice(1)
+    .map((line) => line.split('\t'));
   const defaults = rows.filter((row) => row[1] === '00000000' && row[7] === '00000000');
   return defaults.sort((a, b) => Number(a[6]) - Number(b[6]))[0]?.[0];
 }
@@ -74,7 +82,10 @@ export function defaultRouteDevice(table = readFileSync('/proc/net/route', 'utf8
  * when the removal can no longer fail; the kernel then waits 10-20 ms for RCU, and only `ip` waits with it.
  * @throws KernelError
  */
-export async function deleteLink(name: string, options: KernelOptions & { until?: ExecUntil } = {}): Promise<boolean> {
+export async function deleteLink(
+  name: string,
+  options: KernelOptions & { until?: ExecUntil } = {},
+): Promise<boolean> {
   const { netns, trace = traceFromEnv(), until = runUntil } = options;
   checkLinkName(name);
   const line = `link del dev ${name}`;
@@ -84,7 +95,9 @@ export async function deleteLink(name: string, options: KernelOptions & { until?
       return true;
     }
     if (!linkIsHere(name)) return false;
-    await until({ argv: ipArgv(undefined, ['link', 'del', 'dev', name]) }, () => !linkIsHere(name));
+    // The two trees let go of a link one after the other; who lists links must not find it any more.
+    const gone = (): boolean => !linkIsHere(name) && !existsSync(`/sys/class/net/${name}`);
+    await until({ argv: ipArgv(undefined, ['link', 'del', 'dev', name]) }, gone);
   } catch (error) {
     const mapped = toKernelError(error, `ip ${line}`);
     if (isAbsent(mapped)) return false;

@@ -17,6 +17,8 @@ export interface PodState {
   readonly waiting: Map<string, WaitingReason>;
   /** When a start last failed before there was a container, by container name; milliseconds since the epoch. */
   readonly failedAt: Map<string, number>;
+  /** When a sandbox could last not be made; milliseconds since the epoch. */
+  sandboxFailedAt?: number;
   /** Termination messages, by container id. */
   readonly messages: Map<string, string>;
   /** The steps of the first start, until they are published. */

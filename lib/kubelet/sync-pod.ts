@@ -51,6 +51,8 @@ class NotNow extends PodwireError {
 export class PodSyncer {
   readonly #context: SyncContext;
   readonly #backoff = new Backoff();
+  // What fails is often the network's configuration, mended by a person who waits for it: try again soon.
+  readonly #sandboxBackoff = new Backoff(1000, 30_000);
 
   constructor(context: SyncContext) {
     this.#context = context;
@@ -95,6 +97,7 @@ export class PodSyncer {
     await tearDownPodDir(paths.pods, uid);
     rmSync(podLogDir(paths, pod), { recursive: true, force: true });
     this.#backoff.forget(`${uid}/`);
+    this.#sandboxBackoff.forget(uid);
     this.#context.images.forget(uid);
     if (!state.gone) await status.removeObject(state);
     return 'done';
@@ -158,6 +161,10 @@ export class PodSyncer {
   async #makeSandbox(state: PodState, attempt: number): Promise<string> {
     const { runtime, node } = this.#context;
     const { pod } = state;
+    const { uid } = pod.metadata;
+    const now = Date.now();
+    const left = this.#sandboxBackoff.remaining(uid, state.sandboxFailedAt ?? 0, now);
+    if (left > 0) throw new NotNow('waiting to create the sandbox again', left);
     const config = sandboxConfig({
       pod,
       attempt,
@@ -169,14 +176,18 @@ export class PodSyncer {
       const sandbox = await runtime.runPodSandbox(config, clockOf(state));
       return sandbox.id;
     } catch (error) {
-      throw this.#sandboxFailed(pod, error);
+      throw this.#sandboxFailed(state, error);
     }
   }
 
-  #sandboxFailed(pod: Pod, error: unknown): NotNow {
+  #sandboxFailed(state: PodState, error: unknown): NotNow {
+    const { uid } = state.pod.metadata;
     const message = `Failed to create pod sandbox: ${messageOf(error)}`;
-    this.#record(pod, { type: 'Warning', reason: 'FailedCreatePodSandBox', message });
-    return new NotNow(message, 5000);
+    this.#record(state.pod, { type: 'Warning', reason: 'FailedCreatePodSandBox', message });
+    const now = Date.now();
+    this.#sandboxBackoff.next(uid, state.sandboxFailedAt ?? 0, now);
+    state.sandboxFailedAt = now;
+    return new NotNow(message, this.#sandboxBackoff.delay(uid));
   }
 
   /** Creates all side by side, then starts them in the order of the spec. Gives the earliest time to try again. */
@@ -203,7 +214,7 @@ export class PodSyncer {
     await clockOf(state)
       .step('wait for network', () => runtime.waitForNetwork(sandboxId))
       .catch((error) => {
-        throw this.#sandboxFailed(pod, error);
+        throw this.#sandboxFailed(state, error);
       });
     for (const { container, id } of created) {
       if (id === undefined) continue;
@@ -264,9 +275,7 @@ export class PodSyncer {
         terminationLog,
         pidsLimit,
       });
-      const id = await clockOf(state).step(`create ${name}`, () =>
-        runtime.createContainer(sandboxId, config, clockOf(state)),
-      );
+      const id = await runtime.createContainer(sandboxId, config, clockOf(state));
       this.#record(pod, {
         type: 'Normal',
         reason: 'Created',

@@ -14,12 +14,12 @@ t.test('a Pod from apply to gone', async (t) => {
   await t.test('two containers share address, host name, ipc and volumes', async (t) => {
     await node.apply(
       hostPod(
-        'web',
+        'shopweb',
         { a: `echo hello from a; hostname > /dev/shm/name; ${sleeper}`, b: sleeper },
         { hostname: 'shop' },
       ),
     );
-    const pod = await node.until('web', isRunning);
+    const pod = await node.until('shopweb', isRunning);
     t.match(pod.status, { phase: 'Running', podIP: /^10\.201\.0\.\d+$/, qosClass: 'BestEffort' });
     const conditions = Object.fromEntries((pod.status?.conditions ?? []).map((c) => [c.type, c.status]));
     t.match(conditions, {
@@ -29,7 +29,7 @@ t.test('a Pod from apply to gone', async (t) => {
       Ready: 'True',
     });
     const inB = async (script: string) =>
-      (await node.podwire(['exec', 'web', '-c', 'b', '--', 'sh', '-c', script])).stdout.trim();
+      (await node.podwire(['exec', 'shopweb', '-c', 'b', '--', 'sh', '-c', script])).stdout.trim();
     t.equal(await inB('hostname'), 'shop');
     t.equal(await inB('cat /dev/shm/name'), 'shop', "POSIX shared memory is the Pod's");
     t.match(await inB('cat /etc/hosts'), new RegExp(`${pod.status?.podIP}\\s+shop`));
@@ -42,76 +42,76 @@ t.test('a Pod from apply to gone', async (t) => {
   });
 
   await t.test('the node reaches the Pod', async (t) => {
-    const pod = await node.until('web', isRunning);
+    const pod = await node.until('shopweb', isRunning);
     const ping = await run({
       argv: ['ping', '-c1', '-W2', String(pod.status?.podIP)],
       okCodes: [0, 1, 2],
     }).catch(() => undefined);
     if (ping) t.equal(ping.exitCode, 0, 'ping from the node');
     else t.comment('ping is not installed: the neighbour table is looked at instead');
-    const netns = netnsNames().find((name) => name.startsWith('web-') && !netnsBefore.has(name));
+    const netns = netnsNames().find((name) => name.startsWith('shopweb-') && !netnsBefore.has(name));
     t.ok(netns, 'one netns, named after the Pod');
     const alias = readdirSync('/sys/class/net').map((link) =>
       readFileSync(join('/sys/class/net', link, 'ifalias'), 'utf8').trim(),
     );
-    t.ok(alias.includes('podwire: default/web eth0'), 'the veth names its Pod');
+    t.ok(alias.includes('podwire: default/shopweb eth0'), 'the veth names its Pod');
   });
 
   await t.test('logs, exec and exit codes', async (t) => {
-    t.equal((await node.podwire(['logs', 'web', '-c', 'a'])).stdout, 'hello from a\n');
-    t.equal((await node.podwire(['exec', 'web', '-c', 'a', '--', 'sh', '-c', 'exit 7'])).exitCode, 7);
-    const echoed = await node.podwire(['exec', '-i', 'web', '-c', 'a', '--', 'cat'], 'through stdin');
+    t.equal((await node.podwire(['logs', 'shopweb', '-c', 'a'])).stdout, 'hello from a\n');
+    t.equal((await node.podwire(['exec', 'shopweb', '-c', 'a', '--', 'sh', '-c', 'exit 7'])).exitCode, 7);
+    const echoed = await node.podwire(['exec', '-i', 'shopweb', '-c', 'a', '--', 'cat'], 'through stdin');
     t.equal(echoed.stdout, 'through stdin');
-    t.match((await node.podwire(['get', 'pods', '-o', 'wide'])).stdout, /web\s+2\/2\s+Running\s+0/);
-    t.match((await node.podwire(['describe', 'pod', 'web'])).stdout, /Started container a/);
+    t.match((await node.podwire(['get', 'pods', '-o', 'wide'])).stdout, /shopweb\s+2\/2\s+Running\s+0/);
+    t.match((await node.podwire(['describe', 'pod', 'shopweb'])).stdout, /Started container a/);
   });
 
   await t.test('explain prints the commands that built the network', async (t) => {
-    const { stdout } = await node.podwire(['explain', 'pod/web']);
-    t.match(stdout, /ip netns add web-/);
+    const { stdout } = await node.podwire(['explain', 'pod/shopweb']);
+    t.match(stdout, /ip netns add shopweb-/);
     t.match(stdout, /type veth/);
     const check = await run({ argv: ['sh', '-n'], input: stdout });
     t.equal(check.exitCode, 0, 'it is a script that sh can read');
   });
 
   await t.test('a killed container is restarted in the same Pod', async (t) => {
-    const before = await node.until('web', isRunning);
+    const before = await node.until('shopweb', isRunning);
     const cgroup = `${node.paths.cgroup}/pod${before.metadata.uid}`;
     const id = before.status?.containerStatuses
       ?.find((c) => c.name === 'a')
       ?.containerID?.replace('podwire://', '');
     for (const pid of cgroupProcs(`${cgroup}/${id}`)) process.kill(pid, 'SIGKILL');
-    const after = await node.until('web', (pod) => isRunning(pod) && restarts(pod, 'a') === 1);
+    const after = await node.until('shopweb', (pod) => isRunning(pod) && restarts(pod, 'a') === 1);
     t.equal(after.status?.podIP, before.status?.podIP, 'same address');
     t.equal(restarts(after, 'b'), 0, 'the other container was left alone');
     t.match(after.status?.containerStatuses?.[0]?.lastState?.terminated, { exitCode: 137 });
-    t.match((await node.podwire(['logs', 'web', '-c', 'a', '--previous'])).stdout, /hello from a/);
+    t.match((await node.podwire(['logs', 'shopweb', '-c', 'a', '--previous'])).stdout, /hello from a/);
   });
 
   await t.test('a killed pause means a new sandbox', async (t) => {
-    const before = await node.until('web', isRunning);
+    const before = await node.until('shopweb', isRunning);
     for (const pid of cgroupProcs(`${node.paths.cgroup}/pod${before.metadata.uid}/pause`))
       process.kill(pid, 'SIGKILL');
-    const after = await node.until('web', (pod) => isRunning(pod) && restarts(pod, 'b') === 1);
+    const after = await node.until('shopweb', (pod) => isRunning(pod) && restarts(pod, 'b') === 1);
     t.match(after.status, { podIP: /^10\.201\.0\.\d+$/ });
     t.equal(
-      netnsNames().filter((name) => name.startsWith('web-') && !netnsBefore.has(name)).length,
+      netnsNames().filter((name) => name.startsWith('shopweb-') && !netnsBefore.has(name)).length,
       1,
       'the old netns is gone',
     );
   });
 
   await t.test('delete gives everything back', async (t) => {
-    const pod = await node.until('web', isRunning);
-    t.equal((await node.podwire(['delete', 'pod', 'web'])).exitCode, 0);
+    const pod = await node.until('shopweb', isRunning);
+    t.equal((await node.podwire(['delete', 'pod', 'shopweb'])).exitCode, 0);
     t.same(
-      netnsNames().filter((name) => !netnsBefore.has(name)),
+      netnsNames().filter((name) => name.startsWith('shopweb-') && !netnsBefore.has(name)),
       [],
     );
     t.notOk(existsSync(join(node.paths.pods, pod.metadata.uid)), 'volumes are gone');
     t.same(readdirSync(node.paths.overlay), []);
     t.same(readdirSync(node.paths.containers), []);
-    t.match((await node.podwire(['get', 'pod', 'web'])).stderr, /NotFound.*pods "web" not found/);
+    t.match((await node.podwire(['get', 'pod', 'shopweb'])).stderr, /NotFound.*pods "shopweb" not found/);
   });
 });
 

@@ -1,0 +1,88 @@
+// The default Pod network as a CNI conflist: one bridge with the node's Pod range behind it.
+// Assumes masquerade is the node's (node-network.ts), so the plugin does none. lo is not in the list: it comes up with
+// the namespace (kernel/netns.ts), at no cost of a plugin run. A person's own conflist in the folder wins.
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { formatIp, networkOf, parseCidr, sameIp } from '../cni/address.ts';
+import { PodwireError } from '../exec/errors.ts';
+import { readIfThere, replaceFile } from '../kernel/files.ts';
+import type { NodePaths } from '../kernel/paths.ts';
+
+export interface DefaultNetwork {
+  /** `10.244.0.0/24`, or one a family with a comma between: `10.244.0.0/24,fd00:10:244::/64`. */
+  readonly podCidr: string;
+  readonly bridge: string;
+  /** Folder of the leases. */
+  readonly dataDir: string;
+  readonly mtu?: number | undefined;
+}
+
+/** The ranges of a --pod-cidr, checked. @throws PodwireError INVALID_POD_CIDR that names the value */
+export function parsePodCidr(podCidr: string): string[] {
+  const texts = podCidr.split(',').map((text) => text.trim());
+  const cidrs = texts.map((text) => {
+    const cidr = parseCidr(text);
+    const bad = (what: string) =>
+      new PodwireError('INVALID_POD_CIDR', `pod CIDR ${JSON.stringify(text)}: ${what}`);
+    if (!cidr) throw bad('expected a network such as 10.244.0.0/24');
+    if (!sameIp(cidr.ip, networkOf(cidr)))
+      throw bad(`has host bits; did you mean ${formatIp(networkOf(cidr))}/${cidr.length}?`);
+    if (cidr.length > (cidr.ip.family === 4 ? 30 : 126)) throw bad('has no room for Pods');
+    return cidr;
+  });
+  const families = cidrs.map((cidr) => cidr.ip.family);
+  if (new Set(families).size !== families.length)
+    throw new PodwireError(
+      'INVALID_POD_CIDR',
+      `pod CIDR ${JSON.stringify(podCidr)}: expected at most one range an address family`,
+    );
+  return texts;
+}
+
+/** Bridge of a node: `podwire0`, or `pw<tag>` where several nodes share a machine. */
+export const bridgeName = (tag: string): string => (tag === '' ? 'podwire0' : `pw${tag}`);
+
+/** The conflist as an object. Pure. */
+export function defaultConflist({ podCidr, bridge, dataDir, mtu }: DefaultNetwork): object {
+  const cidrs = parsePodCidr(podCidr);
+  return {
+    cniVersion: '1.1.0',
+    name: 'podwire',
+    plugins: [
+      {
+        type: 'bridge',
+        bridge,
+        isGateway: true,
+        hairpinMode: true,
+        ...(mtu === undefined ? {} : { mtu }),
+        ipam: {
+          type: 'host-local',
+          dataDir,
+          ranges: cidrs.map((subnet) => [{ subnet }]),
+          routes: cidrs.map((subnet) => ({ dst: subnet.includes(':') ? '::/0' : '0.0.0.0/0' })),
+        },
+      },
+    ],
+  };
+}
+
+/**
+ * Writes the default conflist where the folder has none, or only one that podwire wrote and nobody changed (so that
+ * another --pod-cidr takes effect). Gives the file written; undefined where a person's own stays.
+ */
+export function writeDefaultConflist(
+  paths: NodePaths,
+  network: Omit<DefaultNetwork, 'dataDir'>,
+): string | undefined {
+  mkdirSync(paths.cniConf, { recursive: true, mode: 0o755 });
+  mkdirSync(paths.cni, { recursive: true, mode: 0o700 });
+  const file = join(paths.cniConf, '10-podwire.conflist');
+  const copy = join(paths.cni, 'generated.conflist');
+  const present = readdirSync(paths.cniConf).filter((name) => /\.(conflist|conf|json)$/.test(name));
+  const own = present.length === 1 && existsSync(file) && readIfThere(file) === readIfThere(copy);
+  if (present.length > 0 && !own) return undefined;
+  const text = `${JSON.stringify(defaultConflist({ ...network, dataDir: join(paths.cni, 'networks') }), null, 2)}\n`;
+  replaceFile(copy, text);
+  replaceFile(file, text, { mode: 0o644 });
+  return file;
+}

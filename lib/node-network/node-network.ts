@@ -1,0 +1,115 @@
+// What the network needs once a node and not once a Pod: forwarding, and masquerade for Pods that leave the Pod range.
+// Assumes root, nftables, and that one process a node calls it. Repeatable: a transaction replaces the whole table.
+// What the machine had before is kept in <run>/node-network.json, and put back by removeNodeNetwork.
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { settleAll } from '../exec/errors.ts';
+import type { ExecUntil } from '../exec/run-sync.ts';
+import { readIfThere, replaceFile } from '../kernel/files.ts';
+import type { KernelOptions } from '../kernel/ip.ts';
+import { defaultRouteDevice, deleteLink, readLink } from '../kernel/link.ts';
+import { nftApply, nftComment, nftList } from '../kernel/nftables.ts';
+import type { NodePaths } from '../kernel/paths.ts';
+import { ensureSysctl, writeSysctl } from '../kernel/sysctl.ts';
+import { bridgeName, parsePodCidr } from './conflist.ts';
+
+export interface NodeNetwork extends Pick<KernelOptions, 'exec' | 'trace'> {
+  readonly podCidr: string;
+  readonly paths: NodePaths;
+  /** For the bridge's removal; a fake in tests. */
+  readonly until?: ExecUntil;
+}
+
+/** Name of the node's nftables table, family inet. */
+export const tableName = (tag: string): string => (tag === '' ? 'podwire' : `podwire-${tag}`);
+
+/** The transaction that makes the table anew. Pure. */
+export function nodeTable(podCidr: string, tag: string): string {
+  const table = `inet ${tableName(tag)}`;
+  const rules = parsePodCidr(podCidr).map((cidr) => {
+    const [ip, multicast] = cidr.includes(':') ? ['ip6', 'ff00::/8'] : ['ip', '224.0.0.0/4'];
+    const comment = nftComment(`podwire: Pods leave ${cidr} under the node's address`);
+    return `    ${ip} saddr ${cidr} ${ip} daddr != { ${cidr}, ${multicast} } masquerade comment ${comment}`;
+  });
+  return [
+    `add table ${table}`, // deleting needs it to be there
+    `delete table ${table}`,
+    `table ${table} {`,
+    '  chain postrouting {',
+    '    type nat hook postrouting priority srcnat; policy accept;',
+    ...rules,
+    '  }',
+    '}',
+    '',
+  ].join('\n');
+}
+
+const forwardKey = (cidr: string): string =>
+  cidr.includes(':') ? 'net.ipv6.conf.all.forwarding' : 'net.ipv4.ip_forward';
+const stateFile = (paths: NodePaths): string => join(paths.run, 'node-network.json');
+
+interface Former {
+  readonly sysctls: Readonly<Record<string, string>>;
+}
+
+/** Turns forwarding on and makes the table. @throws KernelError, PodwireError INVALID_POD_CIDR */
+export async function ensureNodeNetwork(network: NodeNetwork): Promise<void> {
+  const { podCidr, paths } = network;
+  const options = kernelOptions(network);
+  const text = nodeTable(podCidr, paths.tag);
+  mkdirSync(paths.run, { recursive: true, mode: 0o700 });
+  const sysctls: Record<string, string> = { ...readFormer(paths).sysctls };
+  for (const key of parsePodCidr(podCidr).map(forwardKey)) {
+    const former = await ensureSysctl(key, '1', options);
+    // The first answer is the machine's own; after a restart it is our "1" that is read.
+    if (former !== undefined) sysctls[key] ??= former;
+  }
+  replaceFile(stateFile(paths), JSON.stringify({ sysctls }), { durable: false });
+  await nftApply(text, options);
+}
+
+const kernelOptions = ({ exec, trace }: NodeNetwork): KernelOptions => ({
+  ...(exec ? { exec } : {}),
+  ...(trace ? { trace } : {}),
+});
+
+function readFormer(paths: NodePaths): Former {
+  try {
+    const value = JSON.parse(readIfThere(stateFile(paths)) ?? '{}') as Partial<Former>;
+    return { sysctls: value.sysctls ?? {} };
+  } catch {
+    return { sysctls: {} }; // cut short: what the machine had is not known any more, and is left as it is
+  }
+}
+
+/** Takes table and bridge away and puts back what was before. Repeatable; tries everything. */
+export async function removeNodeNetwork(network: Omit<NodeNetwork, 'podCidr'>): Promise<void> {
+  const { paths } = network;
+  const options = kernelOptions({ ...network, podCidr: '' });
+  const table = `inet ${tableName(paths.tag)}`;
+  await settleAll('remove node network', [
+    () => nftApply(`add table ${table}\ndelete table ${table}\n`, options),
+    () =>
+      deleteLink(bridgeName(paths.tag), { ...options, ...(network.until ? { until: network.until } : {}) }),
+    () => restoreSysctls(paths, options),
+  ]);
+}
+
+/** Not while another node on this machine still forwards. */
+async function restoreSysctls(paths: NodePaths, options: KernelOptions): Promise<void> {
+  const tables = (await nftList(['tables'], options)) ?? [];
+  const others = tables.filter(
+    ({ table }) =>
+      /^podwire(-[0-9a-f]{6})?$/.test(String(table?.name)) && table?.name !== tableName(paths.tag),
+  );
+  if (others.length === 0)
+    for (const [key, value] of Object.entries(readFormer(paths).sysctls))
+      await writeSysctl(key, value, options);
+  rmSync(stateFile(paths), { force: true });
+}
+
+/** MTU of the device that the default route leaves by; undefined without one. Pods must not send larger. */
+export function underlayMtu(): number | undefined {
+  const device = defaultRouteDevice();
+  return device === undefined ? undefined : readLink(device)?.mtu;
+}

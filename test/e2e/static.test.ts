@@ -1,0 +1,63 @@
+// Static Pods: a file in /etc/podwire/manifests runs without anybody asking the API, which shows it all the same.
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { stringify } from 'yaml';
+import { hostPod, isRunning, sleeper, startNode } from './harness.ts';
+
+t.test('static Pods follow their files', async (t) => {
+  const node = await startNode(t, { podCidr: '10.204.0.0/24', flags: ['--node-name', 'n1'] });
+  const file = join(node.paths.manifests, 'web.yaml');
+  const write = (script: string): void => writeFileSync(file, stringify(hostPod('web', { a: script })));
+
+  write(`echo first; ${sleeper}`);
+  const first = await node.until('web-n1', isRunning);
+  t.match(first.metadata.annotations, { 'kubernetes.io/config.source': 'file' });
+  t.equal((await node.podwire(['logs', 'web-n1'])).stdout, 'first\n');
+  t.equal((await node.podwire(['exec', 'web-n1', '--', 'sh', '-c', 'exit 3'])).exitCode, 3);
+
+  await t.test('a mirror that is deleted comes back; the Pod did not stop', async (t) => {
+    await node.client.delete('pods', { namespace: 'default', name: 'web-n1' });
+    const again = await node.until(
+      'web-n1',
+      (pod) => isRunning(pod) && pod?.metadata.uid !== first.metadata.uid,
+    );
+    t.equal(
+      again.status?.containerStatuses?.[0]?.containerID,
+      first.status?.containerStatuses?.[0]?.containerID,
+    );
+  });
+
+  await t.test('the daemon is killed: the same Pod goes on', async (t) => {
+    await node.kill9();
+    await node.up();
+    const again = await node.until('web-n1', isRunning);
+    t.equal(
+      again.status?.containerStatuses?.[0]?.containerID,
+      first.status?.containerStatuses?.[0]?.containerID,
+    );
+  });
+
+  await t.test('a bad file is passed over, the others go on', async (t) => {
+    writeFileSync(join(node.paths.manifests, 'bad.yaml'), 'kind: Pod\nspec: [');
+    writeFileSync(join(node.paths.manifests, 'other.yaml'), stringify(hostPod('other', { a: sleeper })));
+    t.ok(await node.until('other-n1', isRunning));
+  });
+
+  await t.test('a changed file is a new Pod', async (t) => {
+    write(`echo second; ${sleeper}`);
+    await node.until(
+      'web-n1',
+      (pod) =>
+        isRunning(pod) &&
+        pod?.status?.podIP !== undefined &&
+        pod.spec.containers[0]?.command?.[2]?.includes('second'),
+    );
+    t.equal((await node.podwire(['logs', 'web-n1'])).stdout, 'second\n');
+  });
+
+  await t.test('a removed file ends its Pod', async (t) => {
+    rmSync(file);
+    t.equal(await node.until('web-n1', (pod) => pod === undefined), undefined);
+  });
+});
