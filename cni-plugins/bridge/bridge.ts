@@ -30,7 +30,10 @@ async function add(call: PluginCall): Promise<CniResult> {
     for (const family of conf.isGateway ? families(plan.result.ips ?? []) : []) await forward(family);
     if (conf.ipMasq) {
       undo.push(() => unmasquerade(call));
-      await addMasquerade(call.name, plan.result.ips ?? [], { exec: call.host.exec, owner: ownerOf(call.containerId, call.ifname) });
+      await addMasquerade(call.name, plan.result.ips ?? [], {
+        exec: call.host.exec,
+        owner: ownerOf(call.containerId, call.ifname),
+      });
     }
     return plan.result;
   } catch (cause) {
@@ -38,7 +41,11 @@ async function add(call: PluginCall): Promise<CniResult> {
   }
 }
 
-async function addIpam(conf: BridgeConf, call: PluginCall, undo: Array<() => Promise<unknown>>): Promise<CniResult> {
+async function addIpam(
+  conf: BridgeConf,
+  call: PluginCall,
+  undo: Array<() => Promise<unknown>>,
+): Promise<CniResult> {
   // Pushed first: the specification wants a DEL after an IPAM ADD that failed, too. But not where that ADD says that
   // the lease is an earlier ADD's: undoing it would take a running container's address.
   const release = () => delegate(conf.ipam, 'DEL', call);
@@ -49,7 +56,8 @@ async function addIpam(conf: BridgeConf, call: PluginCall, undo: Array<() => Pro
       throw cniError('CNI_INVALID_CONFIG', `ipam.type: ${conf.ipam} gave no address`);
     return ipam;
   } catch (error) {
-    if (error instanceof CniError && error.cniCode === ownCodes.alreadyLeased) undo.splice(undo.indexOf(release), 1);
+    if (error instanceof CniError && error.cniCode === ownCodes.alreadyLeased)
+      undo.splice(undo.indexOf(release), 1);
     throw error;
   }
 }
@@ -65,35 +73,44 @@ const wishOf = (conf: BridgeConf, call: PluginCall, ipam: CniResult): Wish => ({
   ipam,
 });
 
+interface Attaching {
+  readonly net: Net;
+  readonly wish: Wish;
+  readonly undo: Array<() => Promise<unknown>>;
+}
+
 /** Carries the plan out; where another ADD made the bridge in between, plans again from what is there now. */
-async function attach(task: { net: Net; wish: Wish; undo: Array<() => Promise<unknown>> }): Promise<AddPlan> {
-  const { net, wish, undo } = task;
+async function attach(task: Attaching): Promise<AddPlan> {
+  const { net, wish } = task;
   for (let attempt = 1; ; attempt++) {
-    const bridge = await net.look(wish.conf.bridge);
-    const plan = planAdd(wish, bridge);
+    const seen = net.glance(wish.conf.bridge);
+    const hasty = planAdd(wish, seen);
     try {
+      const [looked] = await applyHost(task, hasty);
+      if (seen === undefined) await ownRoutes(wish.conf.bridge);
+      const plan = looked ? planAdd(wish, looked) : hasty;
+      if (looked) await net.apply(plan.gateway);
       tellHeld(plan);
-      await applyHost({ net, wish, plan, undo });
-      if (!bridge) await ownRoutes(wish.conf.bridge);
       await net.apply(plan.pod, netnsWord(wish.netns));
       return plan;
     } catch (error) {
-      const raced = isExists(error) && failedOp(error, plan.host)?.op === 'addBridge' && attempt < 5;
-      if (!raced) throw await explained({ error, net, wish, plan, bridge });
+      const raced = isExists(error) && failedOp(error, hasty.host)?.op === 'addBridge' && attempt < 5;
+      if (!raced) throw await explained({ error, net, wish, plan: hasty });
     }
   }
 }
 
-async function applyHost(task: { net: Net; wish: Wish; plan: AddPlan; undo: Array<() => Promise<unknown>> }): Promise<void> {
-  const { net, wish, plan, undo } = task;
+async function applyHost({ net, wish, undo }: Attaching, plan: AddPlan): Promise<LinkFacts[]> {
+  const unmake = () => net.deleteLink(wish.veth);
   try {
-    await net.apply(plan.host);
-    undo.push(() => net.deleteLink(wish.veth));
+    const looked = await net.apply(plan.host);
+    undo.push(unmake);
+    return looked;
   } catch (error) {
     // Only a pair that this ADD made is ours to remove: with EEXIST it is another attachment's.
     const made = plan.host.findIndex((op) => op.op === 'addVeth');
     const failed = failedOp(error, plan.host);
-    if (failed && plan.host.indexOf(failed) > made) undo.push(() => net.deleteLink(wish.veth));
+    if (failed && plan.host.indexOf(failed) > made) undo.push(unmake);
     throw error;
   }
 }
@@ -113,31 +130,34 @@ async function forward(family: 4 | 6): Promise<void> {
 }
 
 /** A failure that a person can act on, where the kernel's own words are too short; looked into only once it failed. */
-async function explained(failed: {
-  error: unknown;
-  net: Net;
-  wish: Wish;
-  plan: AddPlan;
-  bridge: LinkFacts | undefined;
-}): Promise<unknown> {
+async function explained(failed: { error: unknown; net: Net; wish: Wish; plan: AddPlan }): Promise<unknown> {
   const { error, net, wish, plan } = failed;
   const op = failedOp(error, plan.host);
-  const own = (code: number, message: string) => new CniError(code, message, { details: messageOf(error), cause: error });
+  const own = (code: number, message: string) =>
+    new CniError(code, message, { details: messageOf(error), cause: error });
   if (op?.op === 'addVeth' && isExists(error)) {
-    const taken = (await net.look(wish.veth)) ? `${wish.veth} of the same container and interface is there` : `${wish.netns} has one`;
+    const taken = net.glance(wish.veth)
+      ? `${wish.veth} of the same container and interface is there`
+      : `${wish.netns} has one`;
     return own(ownCodes.interfaceExists, `interface ${wish.ifname} exists already: ${taken}`);
   }
   if (op?.op === 'setLink' && op.master !== undefined) {
     const kind = (await net.inspect(wish.conf.bridge))?.kind;
     if (kind !== undefined && kind !== 'bridge')
-      return own(ownCodes.bridgeConflict, `bridge: ${wish.conf.bridge} exists and is no bridge${kind === '' ? '' : ` (${kind})`}`);
+      return own(
+        ownCodes.bridgeConflict,
+        `bridge: ${wish.conf.bridge} exists and is no bridge${kind === '' ? '' : ` (${kind})`}`,
+      );
   }
   return error;
 }
 
 function asCniError(error: unknown, call: PluginCall): unknown {
   if (error instanceof CniError || !(error instanceof KernelError)) return error;
-  return new CniError(ownCodes.kernel, `${call.ifname} of ${call.containerId}: ${error.message}`, { details: error.code, cause: error });
+  return new CniError(ownCodes.kernel, `${call.ifname} of ${call.containerId}: ${error.message}`, {
+    details: error.code,
+    cause: error,
+  });
 }
 
 async function undone(undo: Array<() => Promise<unknown>>, cause: unknown): Promise<unknown> {
@@ -145,7 +165,11 @@ async function undone(undo: Array<() => Promise<unknown>>, cause: unknown): Prom
     await settleAll('undo', undo.reverse());
     return cause;
   } catch (failure) {
-    return new AggregateError([cause, failure], `${messageOf(cause)} (and undoing it failed: ${messageOf(failure)})`, { cause });
+    return new AggregateError(
+      [cause, failure],
+      `${messageOf(cause)} (and undoing it failed: ${messageOf(failure)})`,
+      { cause },
+    );
   }
 }
 
@@ -153,7 +177,10 @@ async function del(call: PluginCall): Promise<void> {
   const { name, containerId, ifname } = call;
   const { ipam, masquerades } = delConf(call);
   const steps: Array<() => unknown> = [() => removeLink(call)];
-  if (masquerades) steps.push(() => dropMasquerade(name, (owner) => owner === ownerOf(containerId, ifname), { exec: call.host.exec }));
+  if (masquerades)
+    steps.push(() =>
+      dropMasquerade(name, (owner) => owner === ownerOf(containerId, ifname), { exec: call.host.exec }),
+    );
   await settleAll('DEL', steps);
   // Last, and only when the link is gone: an address must not be leased again while a container can still use it.
   if (ipam !== '') await delegate(ipam, 'DEL', call);
@@ -166,7 +193,9 @@ function delConf(call: PluginCall): { ipam: string; masquerades: boolean } {
 }
 
 const unmasquerade = (call: PluginCall): Promise<void> =>
-  dropMasquerade(call.name, (owner) => owner === ownerOf(call.containerId, call.ifname), { exec: call.host.exec });
+  dropMasquerade(call.name, (owner) => owner === ownerOf(call.containerId, call.ifname), {
+    exec: call.host.exec,
+  });
 
 async function removeLink(call: PluginCall): Promise<void> {
   const net = ipNet({ exec: call.host.exec });

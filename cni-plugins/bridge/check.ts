@@ -25,7 +25,7 @@ export async function checkAttached(conf: BridgeConf, call: PluginCall): Promise
   const net = ipNet({ exec: call.host.exec });
   const netns = netnsWord(call.netns);
   const seen: Seen = {
-    bridge: await net.look(conf.bridge),
+    bridge: await net.inspect(conf.bridge),
     port: await net.inspect(vethName(call.name, call.containerId, call.ifname)),
     inside: await net.inspect(call.ifname, netns),
     routes: await podRoutes(call, netns),
@@ -38,7 +38,12 @@ async function podRoutes(call: PluginCall, netns: string): Promise<string[]> {
   const rows: unknown[] = [];
   for (const family of ['-4', '-6']) {
     try {
-      rows.push(...(await ipJson([family, 'route', 'show', 'dev', call.ifname, 'table', 'all'], { netns, exec: call.host.exec })));
+      rows.push(
+        ...(await ipJson([family, 'route', 'show', 'dev', call.ifname, 'table', 'all'], {
+          netns,
+          exec: call.host.exec,
+        })),
+      );
     } catch (error) {
       if (!isAbsent(error)) throw error;
     }
@@ -53,7 +58,10 @@ const routeKey = (dst: string, gateway: string | undefined): string => {
 };
 
 /** Everything that is missing or wrong, in words. Pure. */
-export function findFaults(expected: { conf: BridgeConf; ifname: string; result: CniResult }, seen: Seen): string[] {
+export function findFaults(
+  expected: { conf: BridgeConf; ifname: string; result: CniResult },
+  seen: Seen,
+): string[] {
   const { conf, ifname, result } = expected;
   const inside = (result.interfaces ?? []).find((one) => one.name === ifname && one.sandbox);
   const faults: string[] = [];
@@ -61,14 +69,21 @@ export function findFaults(expected: { conf: BridgeConf; ifname: string; result:
     if (!ok) faults.push(fault);
   };
   expect(seen.bridge?.up === true, `bridge ${conf.bridge} is ${seen.bridge ? 'down' : 'missing'}`);
-  expect(seen.port?.master === conf.bridge, `the host's end is ${seen.port ? `not in ${conf.bridge}` : 'missing'}`);
+  expect(
+    seen.port?.master === conf.bridge,
+    `the host's end is ${seen.port ? `not in ${conf.bridge}` : 'missing'}`,
+  );
   expect(seen.inside?.up === true, `${ifname} is ${seen.inside ? 'down' : 'missing'} in the container`);
   if (!seen.inside) return faults;
-  expect(inside?.mac === undefined || inside.mac === seen.inside.mac, `${ifname} has MAC ${seen.inside.mac}, not ${inside?.mac}`);
+  expect(
+    inside?.mac === undefined || inside.mac === seen.inside.mac,
+    `${ifname} has MAC ${seen.inside.mac}, not ${inside?.mac}`,
+  );
   const at = (result.interfaces ?? []).indexOf(inside as never);
   for (const ip of (result.ips ?? []).filter((one) => one.interface === undefined || one.interface === at))
     expect(seen.inside.addresses.includes(ip.address), `${ifname} lacks address ${ip.address}`);
-  for (const route of result.routes ?? []) expect(seen.routes.includes(keyOf(route)), `no route to ${route.dst}`);
+  for (const route of result.routes ?? [])
+    expect(seen.routes.includes(keyOf(route)), `no route to ${route.dst}`);
   return faults;
 }
 

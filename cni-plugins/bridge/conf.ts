@@ -40,7 +40,8 @@ const notServed: Readonly<Record<string, readonly unknown[]>> = {
 export function parseConf(conf: Fields, args: Readonly<Record<string, string>>): BridgeConf {
   refuseNotServed(conf);
   const bridge = conf.string('bridge') || 'cni0';
-  if (!isLinkName(bridge) || /["\\]/.test(bridge)) throw conf.bad('bridge', "a link name of 1 to 15 characters without '/' and ':'");
+  if (!isLinkName(bridge) || /["\\]/.test(bridge))
+    throw conf.bad('bridge', "a link name of 1 to 15 characters without '/' and ':'");
   const flag = (key: string): boolean => conf.boolean(key) ?? false;
   const parsed: BridgeConf = {
     bridge,
@@ -58,7 +59,8 @@ export function parseConf(conf: Fields, args: Readonly<Record<string, string>>):
     dns: parseDns(conf.fields('dns')),
   };
   if (parsed.mtu !== undefined && parsed.mtu < 68) throw conf.bad('mtu', 'at least 68 (RFC 791)');
-  if (parsed.hairpinMode && parsed.promiscMode) throw conf.bad('promiscMode', 'false where hairpinMode is true: packets would come twice');
+  if (parsed.hairpinMode && parsed.promiscMode)
+    throw conf.bad('promiscMode', 'false where hairpinMode is true: packets would come twice');
   return parsed;
 }
 
@@ -67,7 +69,10 @@ function refuseNotServed(conf: Fields): void {
     const value = conf.object[key];
     const empty = value === undefined || value === null || (Array.isArray(value) && value.length === 0);
     if (empty || harmless.includes(value)) continue;
-    throw cniError('CNI_UNSUPPORTED_FIELD', `${key}: ${JSON.stringify(value)} is not supported by this bridge plugin`);
+    throw cniError(
+      'CNI_UNSUPPORTED_FIELD',
+      `${key}: ${JSON.stringify(value)} is not supported by this bridge plugin`,
+    );
   }
 }
 
@@ -85,6 +90,9 @@ function parseMac(conf: Fields, args: Readonly<Record<string, string>>): string 
   if (mac === undefined) return undefined;
   const octet = Number.parseInt(mac.slice(0, 2), 16);
   if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac) || (octet & 1) === 1)
-    throw cniError('CNI_INVALID_CONFIG', `mac: expected a unicast MAC address such as 02:00:00:00:00:01, got ${JSON.stringify(mac)}`);
+    throw cniError(
+      'CNI_INVALID_CONFIG',
+      `mac: expected a unicast MAC address such as 02:00:00:00:00:01, got ${JSON.stringify(mac)}`,
+    );
   return mac.toLowerCase();
 }

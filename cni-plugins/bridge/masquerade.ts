@@ -1,9 +1,9 @@
 // ipMasq: packets of these containers that leave for another net go out under the machine's own address.
 // Assumes nftables >= 1.0 and one table for all networks, `inet podwire-cni`; per network and family a set of addresses,
 // a set of nets they reach as they are, and one rule. ADD puts elements in, DEL takes them out: one transaction each, O(1) in containers.
-import { createHash } from 'node:crypto';
 import { type Cidr, formatCidr, networkOf, parseCidr } from '../../lib/cni/address.ts';
 import type { CniIp } from '../../lib/cni/types.ts';
+import { sha256 } from '../../lib/kernel/hash.ts';
 import type { KernelOptions } from '../../lib/kernel/ip.ts';
 import { nftApply, nftComment, nftList } from '../../lib/kernel/nftables.ts';
 
@@ -18,7 +18,7 @@ interface Family {
   readonly multicast: string;
 }
 
-const tag = (network: string): string => createHash('sha256').update(network).digest('hex').slice(0, 8);
+const tag = (network: string): string => sha256(network).slice(0, 8);
 const family = (network: string, version: 4 | 6): Family => ({
   from: `from${version}-${tag(network)}`,
   near: `near${version}-${tag(network)}`,
@@ -46,7 +46,10 @@ export function masqueradeText(network: string, ips: readonly CniIp[], owner: st
     ]),
     `add chain ${chain} { type nat hook postrouting priority srcnat; policy accept; }`,
     `flush chain ${chain}`,
-    ...both.map(({ from, near, match }) => `add rule ${chain} ${match} saddr @${from} ${match} daddr != @${near} masquerade ${comment}`),
+    ...both.map(
+      ({ from, near, match }) =>
+        `add rule ${chain} ${match} saddr @${from} ${match} daddr != @${near} masquerade ${comment}`,
+    ),
     ...ips.flatMap((ip) => {
       const { ip: address, length } = parseCidr(ip.address) as Cidr;
       const net = formatCidr({ ip: networkOf({ ip: address, length }), length });
@@ -66,21 +69,34 @@ const bare = (address: string): string => address.split('/')[0] ?? '';
 export function unmasqueradeText(network: string, addresses: readonly string[]): string {
   const lines = addresses.flatMap((address) => {
     const { from } = familyOf(network, address);
-    return [`add element ${table} ${from} { ${bare(address)} }`, `delete element ${table} ${from} { ${bare(address)} }`];
+    return [
+      `add element ${table} ${from} { ${bare(address)} }`,
+      `delete element ${table} ${from} { ${bare(address)} }`,
+    ];
   });
   return `${lines.join('\n')}\n`;
 }
 
-export async function addMasquerade(network: string, ips: readonly CniIp[], options: KernelOptions & { owner: string }): Promise<void> {
+export async function addMasquerade(
+  network: string,
+  ips: readonly CniIp[],
+  options: KernelOptions & { owner: string },
+): Promise<void> {
   if (ips.length > 0) await nftApply(masqueradeText(network, ips, options.owner), options);
 }
 
 /** Takes out every address whose owner `isStale`; knows them by their comments, so it needs no result. */
-export async function dropMasquerade(network: string, isStale: (owner: string) => boolean, options: KernelOptions): Promise<void> {
+export async function dropMasquerade(
+  network: string,
+  isStale: (owner: string) => boolean,
+  options: KernelOptions,
+): Promise<void> {
   for (const { from } of [family(network, 4), family(network, 6)]) {
     const objects = await nftList(['set', ...table.split(' '), from], options);
     const set = objects?.find((object) => object.set !== undefined)?.set;
-    const addresses = parseElements(set?.elem).filter(({ owner }) => isStale(owner)).map(({ address }) => address);
+    const addresses = parseElements(set?.elem)
+      .filter(({ owner }) => isStale(owner))
+      .map(({ address }) => address);
     if (addresses.length > 0) await nftApply(unmasqueradeText(network, addresses), options);
   }
 }

@@ -1,6 +1,15 @@
 // What an ADD does, computed: from configuration, what the bridge is now, and the addresses IPAM gave, to two lists of
 // changes (host, Pod) and the result. Pure. A few dozen operations at most.
-import { type Cidr, formatCidr, formatIp, networkOf, overlap, parseCidr, parseIp, plus } from '../../lib/cni/address.ts';
+import {
+  type Cidr,
+  formatCidr,
+  formatIp,
+  networkOf,
+  overlap,
+  parseCidr,
+  parseIp,
+  plus,
+} from '../../lib/cni/address.ts';
 import { CniError } from '../../lib/cni/errors.ts';
 import type { CniIp, CniResult, CniRoute } from '../../lib/cni/types.ts';
 import type { LinkFacts, NetOp } from '../../lib/kernel/net.ts';
@@ -24,14 +33,21 @@ export interface Wish {
 
 export interface AddPlan {
   readonly host: readonly NetOp[];
+  /** Those of `host` that make the bridge the gateway. */
+  readonly gateway: readonly NetOp[];
   /** Lines of `host` that were found done: what a script would have to do on a machine without the bridge. */
   readonly held: readonly NetOp[];
   readonly pod: readonly NetOp[];
   readonly result: CniResult;
 }
 
-/** @throws CniError 112 where the bridge has another address and forceAddress is not set */
-export function planAdd(wish: Wish, bridge: LinkFacts | undefined): AddPlan {
+/**
+ * `bridge` undefined: there is none; 'unknown': there is one, and the first change looks at it. The plan then trusts
+ * it to be the gateway already, as it nearly always is, and is to be made again with what was seen.
+ * @throws CniError 112 where the bridge has another address and forceAddress is not set
+ */
+export function planAdd(wish: Wish, seen: LinkFacts | 'unknown' | undefined): AddPlan {
+  const bridge = seen === 'unknown' ? undefined : seen;
   const { conf, macs } = wish;
   const ips = withGateways(conf, wish.ipam.ips ?? []);
   const routes = withDefaultRoutes(conf, ips, wish.ipam.routes ?? []);
@@ -47,7 +63,12 @@ export function planAdd(wish: Wish, bridge: LinkFacts | undefined): AddPlan {
   };
   const make = makeBridge(wish);
   return {
-    host: [...(bridge ? [] : make), ...gatewayOps(wish, ips, bridge), ...portOps(wish)],
+    host: [
+      ...(seen === undefined ? make : []),
+      ...(seen === 'unknown' ? [{ op: 'look', name: conf.bridge } as const] : gatewayOps(wish, ips, bridge)),
+      ...portOps(wish),
+    ],
+    gateway: gatewayOps(wish, ips, bridge),
     held: bridge ? make : [],
     pod: podOps(wish, ips, routes),
     result,
@@ -56,7 +77,12 @@ export function planAdd(wish: Wish, bridge: LinkFacts | undefined): AddPlan {
 
 const makeBridge = ({ conf, macs }: Wish): NetOp[] => [
   // The MAC is given at creation: a bridge that has none of its own takes its ports' lowest, and changes with them.
-  { op: 'addBridge', name: conf.bridge, mac: macs.bridge, ...(conf.mtu === undefined ? {} : { mtu: conf.mtu }) },
+  {
+    op: 'addBridge',
+    name: conf.bridge,
+    mac: macs.bridge,
+    ...(conf.mtu === undefined ? {} : { mtu: conf.mtu }),
+  },
   { op: 'setLink', name: conf.bridge, state: 'up', ...(conf.promiscMode ? { promisc: 'on' as const } : {}) },
 ];
 
@@ -75,11 +101,15 @@ function withDefaultRoutes(conf: BridgeConf, ips: readonly CniIp[], routes: read
   if (!conf.isDefaultGateway) return all;
   for (const ip of ips) {
     const dst = isV6(ip.address) ? '::/0' : '0.0.0.0/0';
-    if (all.some((route) => route.dst === dst && route.gw !== undefined) || ip.gateway === undefined) continue;
+    if (all.some((route) => route.dst === dst && route.gw !== undefined) || ip.gateway === undefined)
+      continue;
     all.push({ dst, gw: ip.gateway });
   }
   // A route of IPAM without a gateway goes by the same one: two would clash in the kernel.
-  return all.filter((route) => route.gw !== undefined || !all.some((other) => other.dst === route.dst && other.gw !== undefined));
+  return all.filter(
+    (route) =>
+      route.gw !== undefined || !all.some((other) => other.dst === route.dst && other.gw !== undefined),
+  );
 }
 
 /** The bridge as gateway of each net. `putAddress` does no harm where another ADD was faster. */
@@ -87,18 +117,32 @@ function gatewayOps({ conf }: Wish, ips: readonly CniIp[], bridge: LinkFacts | u
   if (!conf.isGateway) return [];
   const ops: NetOp[] = [];
   for (const ip of ips) {
-    const wanted: Cidr = { ip: parseIp(ip.gateway ?? '') ?? (parseCidr(ip.address) as Cidr).ip, length: (parseCidr(ip.address) as Cidr).length };
+    const wanted: Cidr = {
+      ip: parseIp(ip.gateway ?? '') ?? (parseCidr(ip.address) as Cidr).ip,
+      length: (parseCidr(ip.address) as Cidr).length,
+    };
     const address = formatCidr(wanted);
-    const held = (bridge?.addresses ?? []).map((text) => parseCidr(text)).filter((cidr) => cidr !== undefined);
+    const held = (bridge?.addresses ?? [])
+      .map((text) => parseCidr(text))
+      .filter((cidr) => cidr !== undefined);
     if (held.some((cidr) => formatCidr(cidr) === address)) continue;
     for (const other of held.filter((cidr) => clashes(cidr, wanted))) {
       if (!conf.forceAddress)
-        throw new CniError(ownCodes.bridgeConflict, `bridge ${conf.bridge} has address ${formatCidr(other)}, not ${address}`, {
-          details: 'set forceAddress, or give the network another bridge',
-        });
+        throw new CniError(
+          ownCodes.bridgeConflict,
+          `bridge ${conf.bridge} has address ${formatCidr(other)}, not ${address}`,
+          {
+            details: 'set forceAddress, or give the network another bridge',
+          },
+        );
       ops.push({ op: 'deleteAddress', dev: conf.bridge, address: formatCidr(other) });
     }
-    ops.push({ op: 'putAddress', dev: conf.bridge, address, ...(conf.enableDad ? {} : { dad: 'skip' as const }) });
+    ops.push({
+      op: 'putAddress',
+      dev: conf.bridge,
+      address,
+      ...(conf.enableDad ? {} : { dad: 'skip' as const }),
+    });
   }
   return ops;
 }
@@ -131,7 +175,8 @@ function portOps(wish: Wish): NetOp[] {
 }
 
 /** A named namespace by its name: short, and what a person would type. */
-export const netnsWord = (path: string): string => /^(?:\/var)?\/run\/netns\/([\w.-]+)$/.exec(path)?.[1] ?? path;
+export const netnsWord = (path: string): string =>
+  /^(?:\/var)?\/run\/netns\/([\w.-]+)$/.exec(path)?.[1] ?? path;
 
 function podOps({ conf, ifname, macs }: Wish, ips: readonly CniIp[], routes: readonly CniRoute[]): NetOp[] {
   const quick = !conf.enableDad && ips.some((ip) => isV6(ip.address));
@@ -139,7 +184,9 @@ function podOps({ conf, ifname, macs }: Wish, ips: readonly CniIp[], routes: rea
   return [
     ...(quick ? [{ op: 'setLink', name: ifname, linkLocal: 'none' } as const] : []),
     { op: 'setLink', name: ifname, state: 'up' },
-    ...(quick ? [{ op: 'addAddress', dev: ifname, address: linkLocalOf(macs.container), ...dad } as const] : []),
+    ...(quick
+      ? [{ op: 'addAddress', dev: ifname, address: linkLocalOf(macs.container), ...dad } as const]
+      : []),
     ...ips.map((ip): NetOp => ({ op: 'addAddress', dev: ifname, address: ip.address, ...dad })),
     ...routes.map((route) => routeOp(route, ips, ifname)),
   ];
@@ -153,7 +200,8 @@ export function linkLocalOf(mac: string): string {
 }
 
 function routeOp(route: CniRoute, ips: readonly CniIp[], dev: string): NetOp {
-  const via = route.gw ?? ips.find((ip) => isV6(ip.address) === isV6(route.dst) && ip.gateway !== undefined)?.gateway;
+  const via =
+    route.gw ?? ips.find((ip) => isV6(ip.address) === isV6(route.dst) && ip.gateway !== undefined)?.gateway;
   const onLink = route.scope !== undefined && route.scope >= 253;
   return {
     op: 'addRoute',
@@ -169,4 +217,6 @@ function routeOp(route: CniRoute, ips: readonly CniIp[], dev: string): NetOp {
 }
 
 /** Families that the bridge must forward for. */
-export const families = (ips: readonly CniIp[]): Array<4 | 6> => [...new Set(ips.map((ip) => (isV6(ip.address) ? 6 : 4)))];
+export const families = (ips: readonly CniIp[]): Array<4 | 6> => [
+  ...new Set(ips.map((ip) => (isV6(ip.address) ? 6 : 4))),
+];

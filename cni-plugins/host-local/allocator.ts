@@ -1,5 +1,5 @@
 // Which address next: round robin through a range set, from the one handed out last. Pure: the store is asked by a function.
-// Assumes the caller holds the store's lock. A look costs one question an address that is taken in a row.
+// Assumes that a choice may be lost to another, and is then made again. A look costs one question an address that is taken in a row.
 import { type Ip, plus, sameIp } from '../../lib/cni/address.ts';
 import { inRange, type Range, type RangeSet } from './conf.ts';
 
@@ -12,7 +12,8 @@ export type IsTaken = (ip: Ip) => boolean;
 
 /** The next free address after `last`, around the end to the start; undefined when all are taken. */
 export function chooseNext(set: RangeSet, last: Ip | undefined, isTaken: IsTaken): Choice | undefined {
-  for (const choice of roundRobin(set, last)) if (!sameIp(choice.ip, choice.range.gateway) && !isTaken(choice.ip)) return choice;
+  for (const choice of roundRobin(set, last))
+    if (!sameIp(choice.ip, choice.range.gateway) && !isTaken(choice.ip)) return choice;
   return undefined;
 }
 

@@ -1,6 +1,18 @@
 // The configuration of host-local, narrowed: range sets with their ends and gateways worked out, addresses asked for.
 // Assumes the keys and defaults of the reference plugin of that name. Pure.
-import { type Cidr, contains, formatIp, type Ip, lastOf, networkOf, overlap, parseCidr, parseIp, plus, sameIp } from '../../lib/cni/address.ts';
+import {
+  type Cidr,
+  contains,
+  formatIp,
+  type Ip,
+  lastOf,
+  networkOf,
+  overlap,
+  parseCidr,
+  parseIp,
+  plus,
+  sameIp,
+} from '../../lib/cni/address.ts';
 import { cniError } from '../../lib/cni/errors.ts';
 import { badValue, Fields } from '../../lib/cni/json.ts';
 import { parseRoute } from '../../lib/cni/result.ts';
@@ -56,7 +68,14 @@ function parseSets(conf: Fields, ipam: Fields): RangeSet[] {
   if (sets.length === 0) throw ipam.bad('ranges', 'at least one range (or subnet)');
   for (const [at, set] of sets.entries())
     for (const other of sets.slice(at + 1))
-      if (set.some((a) => other.some((b) => overlap(a.subnet, b.subnet) && a.start.value <= b.end.value && b.start.value <= a.end.value)))
+      if (
+        set.some((a) =>
+          other.some(
+            (b) =>
+              overlap(a.subnet, b.subnet) && a.start.value <= b.end.value && b.start.value <= a.end.value,
+          ),
+        )
+      )
         throw badValue('ipam.ranges', describeSet(other), `no overlap with ${describeSet(set)}`);
   return sets;
 }
@@ -65,7 +84,10 @@ function nested(fields: Fields, key: string): RangeSet[] {
   return fields.array(key).map((set, at) => {
     const where = `${fields.path(key)}[${at}]`;
     if (!Array.isArray(set)) throw badValue(where, set, 'an array of ranges');
-    return parseSet(set.map((range, index) => new Fields(range, `${where}[${index}]`)), where);
+    return parseSet(
+      set.map((range, index) => new Fields(range, `${where}[${index}]`)),
+      where,
+    );
   });
 }
 
@@ -73,16 +95,19 @@ function parseSet(ranges: readonly Fields[], where: string): RangeSet {
   const [first, ...rest] = ranges.map(parseRange);
   if (!first) throw badValue(where, [], 'at least one range');
   for (const range of rest)
-    if (range.subnet.ip.family !== first.subnet.ip.family) throw badValue(where, formatIp(range.start), 'one address family');
+    if (range.subnet.ip.family !== first.subnet.ip.family)
+      throw badValue(where, formatIp(range.start), 'one address family');
   return [first, ...rest];
 }
 
 function parseRange(fields: Fields): Range {
   const subnet = parseCidr(fields.string('subnet') ?? '');
   if (!subnet) throw fields.bad('subnet', 'a network such as 10.1.0.0/16');
-  if (!sameIp(subnet.ip, networkOf(subnet))) throw fields.bad('subnet', `no host bits (${formatIp(networkOf(subnet))}/${subnet.length})`);
+  if (!sameIp(subnet.ip, networkOf(subnet)))
+    throw fields.bad('subnet', `no host bits (${formatIp(networkOf(subnet))}/${subnet.length})`);
   const four = subnet.ip.family === 4;
-  if (subnet.length > (four ? 30 : 126)) throw fields.bad('subnet', `a prefix length up to ${four ? 30 : 126}`);
+  if (subnet.length > (four ? 30 : 126))
+    throw fields.bad('subnet', `a prefix length up to ${four ? 30 : 126}`);
   const inside = (key: string, fallback: Ip): Ip => {
     const text = fields.string(key);
     const ip = text ? parseIp(text) : fallback;
@@ -91,10 +116,12 @@ function parseRange(fields: Fields): Range {
   };
   const gatewayText = fields.string('gateway');
   const gateway = gatewayText ? parseIp(gatewayText) : plus(subnet.ip, 1n);
-  if (!gateway || gateway.family !== subnet.ip.family) throw fields.bad('gateway', `an IPv${subnet.ip.family} address`);
+  if (!gateway || gateway.family !== subnet.ip.family)
+    throw fields.bad('gateway', `an IPv${subnet.ip.family} address`);
   const start = inside('rangeStart', plus(subnet.ip, 1n));
   const end = inside('rangeEnd', four ? plus(lastOf(subnet), -1n) : lastOf(subnet));
-  if (start.value > end.value) throw fields.bad('rangeStart', `an address not after rangeEnd (${formatIp(end)})`);
+  if (start.value > end.value)
+    throw fields.bad('rangeStart', `an address not after rangeEnd (${formatIp(end)})`);
   return { subnet, start, end, gateway };
 }
 
@@ -104,12 +131,16 @@ function parseRequested(conf: Fields, args: Readonly<Record<string, string>>): I
   const texts: Array<[string, string]> = [
     ...(args.IP ? [['CNI_ARGS IP', args.IP] as [string, string]] : []),
     ...cni.strings('ips').map((ip): [string, string] => [cni.path('ips'), ip]),
-    ...conf.fields('runtimeConfig').strings('ips').map((ip): [string, string] => ['runtimeConfig.ips', ip]),
+    ...conf
+      .fields('runtimeConfig')
+      .strings('ips')
+      .map((ip): [string, string] => ['runtimeConfig.ips', ip]),
   ];
   return texts.map(([where, text]) => {
     const ip = parseIp(text) ?? parseCidr(text)?.ip;
     if (ip) return ip;
-    if (where.startsWith('CNI_ARGS')) throw cniError('CNI_INVALID_ENVIRONMENT', `${where}: ${JSON.stringify(text)} is no IP address`);
+    if (where.startsWith('CNI_ARGS'))
+      throw cniError('CNI_INVALID_ENVIRONMENT', `${where}: ${JSON.stringify(text)} is no IP address`);
     throw badValue(where, text, 'an IP address');
   });
 }
@@ -123,4 +154,7 @@ export const describeSet = (set: RangeSet): string =>
 
 /** How many addresses a set can hand out. */
 export const capacity = (set: RangeSet): bigint =>
-  set.reduce((sum, range) => sum + range.end.value - range.start.value + (inRange(range, range.gateway) ? 0n : 1n), 0n);
+  set.reduce(
+    (sum, range) => sum + range.end.value - range.start.value + (inRange(range, range.gateway) ? 0n : 1n),
+    0n,
+  );

@@ -1,6 +1,6 @@
 // CNI plugin host-local: addresses out of ranges of this machine's own, remembered as files.
 // Assumes one machine writes the folder; the reference plugin may share it (same files, same lock).
-// ADD and DEL cost a few file operations under a lock of a fraction of a millisecond; no process.
+// ADD and DEL cost a few file operations, no process, and no lock but in the first ADD after a boot.
 import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatIp, type Ip, parseCidr } from '../../lib/cni/address.ts';
@@ -11,7 +11,15 @@ import { withFileLock } from '../../lib/kernel/flock.ts';
 import { ownCodes } from '../skel/codes.ts';
 import type { Plugin, PluginCall } from '../skel/skel.ts';
 import { type Choice, chooseNext, chooseRequested } from './allocator.ts';
-import { capacity, defaultDataDir, describeSet, type HostLocalConf, inRange, parseConf, type RangeSet } from './conf.ts';
+import {
+  capacity,
+  defaultDataDir,
+  describeSet,
+  type HostLocalConf,
+  inRange,
+  parseConf,
+  type RangeSet,
+} from './conf.ts';
 import { parseResolvConf } from './resolv-conf.ts';
 import { DiskStore, type Store } from './store.ts';
 
@@ -29,17 +37,45 @@ async function add(call: PluginCall): Promise<CniResult> {
   };
 }
 
-/** Chooses one address a set and reserves them together: all or none. @throws CniError 100, 101, 102 */
-export function lease(conf: HostLocalConf, store: Store, owner: { containerId: string; ifname: string }): Choice[] {
+/**
+ * Chooses one address a set and reserves them together: all or none. Where another ADD was faster, chooses again.
+ * @throws CniError 100, 101, 102
+ */
+export function lease(
+  conf: HostLocalConf,
+  store: Store,
+  owner: { containerId: string; ifname: string },
+): Choice[] {
+  for (;;) {
+    const choices = chooseAll(conf, store, owner);
+    if (
+      store.reserve(
+        owner,
+        choices.map(({ ip }) => ip),
+      )
+    )
+      return choices;
+  }
+}
+
+function chooseAll(
+  conf: HostLocalConf,
+  store: Store,
+  owner: { containerId: string; ifname: string },
+): Choice[] {
   const held = store.find(owner);
   if (held)
-    throw new CniError(ownCodes.alreadyLeased, `${owner.containerId} ${owner.ifname} already holds ${held.ips.join(', ')} of network ${conf.network}`);
+    throw new CniError(
+      ownCodes.alreadyLeased,
+      `${owner.containerId} ${owner.ifname} already holds ${held.ips.join(', ')} of network ${conf.network}`,
+    );
   const wanted = [...conf.requested];
   const choices = conf.sets.map((set, at) => chooseFrom(set, at, { store, wanted }));
   if (wanted.length > 0)
-    throw new CniError(ownCodes.addressNotAvailable, `requested address ${wanted.map(formatIp).join(', ')} is in none of ${conf.sets.map(describeSet).join('; ')}`);
-  const ips = choices.map(({ ip }) => ip);
-  store.reserve(owner, ips);
+    throw new CniError(
+      ownCodes.addressNotAvailable,
+      `requested address ${wanted.map(formatIp).join(', ')} is in none of ${conf.sets.map(describeSet).join('; ')}`,
+    );
   return choices;
 }
 
@@ -51,7 +87,10 @@ function chooseFrom(set: RangeSet, at: number, from: { store: Store; wanted: Ip[
     const [ip] = wanted.splice(asked, 1) as [Ip];
     const choice = chooseRequested(set, ip, isTaken);
     if (typeof choice === 'object') return choice;
-    throw new CniError(ownCodes.addressNotAvailable, `requested address ${formatIp(ip)} ${choice === 'gateway' ? 'is the gateway' : 'is taken'} in ${describeSet(set)}`);
+    throw new CniError(
+      ownCodes.addressNotAvailable,
+      `requested address ${formatIp(ip)} ${choice === 'gateway' ? 'is the gateway' : 'is taken'} in ${describeSet(set)}`,
+    );
   }
   const choice = chooseNext(set, store.lastReserved(at), isTaken);
   if (choice) return choice;
@@ -70,7 +109,9 @@ async function del(call: PluginCall): Promise<void> {
 async function check(call: PluginCall): Promise<void> {
   const conf = parseConf(call.conf, call.args);
   const inSets = (ip: Ip): boolean => conf.sets.some((set) => set.some((range) => inRange(range, ip)));
-  const expected = (call.prevResult?.ips ?? []).map(({ address }) => parseCidr(address)?.ip).filter((ip) => ip !== undefined && inSets(ip));
+  const expected = (call.prevResult?.ips ?? [])
+    .map(({ address }) => parseCidr(address)?.ip)
+    .filter((ip) => ip !== undefined && inSets(ip));
   const lost = await withStore(conf, (store) => expected.filter((ip) => !store.holds(call, ip as Ip)));
   if (expected.length === 0 || lost.length > 0) {
     const what = lost.map((ip) => formatIp(ip as Ip)).join(', ') || 'this network';
@@ -86,7 +127,9 @@ async function status(call: PluginCall): Promise<void> {
   for (const set of conf.sets) {
     const used = taken.filter((ip) => set.some((range) => inRange(range, ip))).length;
     if (BigInt(used) >= capacity(set))
-      throw cniError('CNI_NOT_AVAILABLE', `no free address in range ${describeSet(set)}`, { details: `${used} leased` });
+      throw cniError('CNI_NOT_AVAILABLE', `no free address in range ${describeSet(set)}`, {
+        details: `${used} leased`,
+      });
   }
 }
 
@@ -96,12 +139,16 @@ async function gc(call: PluginCall): Promise<void> {
   if (!isFolder(folderOf(conf))) return;
   const valid = new Set(call.validAttachments.map(({ containerId, ifname }) => `${containerId} ${ifname}`));
   const validIds = new Set(call.validAttachments.map(({ containerId }) => containerId));
-  await withStore(conf, (store) => {
+  const collect = (store: DiskStore): void => {
     for (const owner of store.owners()) {
-      const live = owner.ifname === '' ? validIds.has(owner.containerId) : valid.has(`${owner.containerId} ${owner.ifname}`);
+      const live =
+        owner.ifname === ''
+          ? validIds.has(owner.containerId)
+          : valid.has(`${owner.containerId} ${owner.ifname}`);
       if (!live) store.release(owner);
     }
-  });
+  };
+  await withStore(conf, (store) => withFileLock(join(folderOf(conf), 'lock'), () => collect(store)));
 }
 
 type Place = Pick<HostLocalConf, 'network' | 'dataDir'>;
@@ -117,16 +164,26 @@ function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
-async function withStore<T>(place: Place, work: (store: DiskStore) => T): Promise<T> {
+async function withStore<T>(place: Place, work: (store: DiskStore) => T | Promise<T>): Promise<T> {
   const dir = folderOf(place);
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o755 });
-    return await withFileLock(join(dir, 'lock'), () => work(new DiskStore(dir)));
+    const store = new DiskStore(dir);
+    if (!store.isSwept()) await sweep(dir, store);
+    return await work(store);
   } catch (error) {
     if (error instanceof CniError) throw error;
-    if (error instanceof KernelError && error.code === 'EBUSY') throw cniError('CNI_TRY_AGAIN', error.message, { cause: error });
+    if (error instanceof KernelError && error.code === 'EBUSY')
+      throw cniError('CNI_TRY_AGAIN', error.message, { cause: error });
     throw cniError('CNI_IO_FAILURE', `${dir}: ${(error as Error).message}`, { cause: error });
   }
+}
+
+/** The first ADD (or DEL) after a boot: those that come meanwhile wait here. The lock is the reference's, too. */
+async function sweep(dir: string, store: DiskStore): Promise<void> {
+  mkdirSync(dir, { recursive: true, mode: 0o755 });
+  await withFileLock(join(dir, 'lock'), () => {
+    if (!store.isSwept()) store.sweep();
+  });
 }
 
 function readDns(conf: HostLocalConf): CniResult['dns'] {

@@ -1,17 +1,28 @@
 // Leases on disk: a file an address in <dataDir>/<network>/, in the form of the reference host-local, and beside
 // them, in .podwire/, one record an attachment: container, interface, addresses, boot id, time.
-// Invariants, under the lock: the record is written before its leases and removed after them, so a crash at any instant
-// leaves nothing that DEL (which reads the record) does not find; a lease file is only ever made with O_EXCL.
+// Why records and not more lines in the lease: the reference compares a lease's whole text with "<id>\r\n<ifname>".
+// Invariants: a lease appears whole and only where there was none (link(2)), which needs no lock and holds against the
+// reference too; a record is written before its leases and removed after them, so a crash at any instant leaves
+// nothing that DEL, which reads the record, does not find. The lock is for the sweep after a boot and for GC alone.
 // A look-up by attachment is one file read; only leases without a record (the reference's) need a scan.
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { formatIp, type Ip, parseIp } from '../../lib/cni/address.ts';
 import { cniError } from '../../lib/cni/errors.ts';
 import { isObject } from '../../lib/cni/json.ts';
 import type { AttachmentKey } from '../../lib/cni/types.ts';
+import { sha256 } from '../../lib/kernel/hash.ts';
 
-/** Why records and not more lines in the lease: the reference compares the whole file with "<id>\r\n<ifname>". */
 export interface LeaseRecord extends AttachmentKey {
   readonly ips: readonly string[];
   readonly bootId: string;
@@ -25,8 +36,8 @@ export interface Store {
   find(owner: AttachmentKey): LeaseRecord | undefined;
   /** True when that very address is leased to `owner`. */
   holds(owner: AttachmentKey, ip: Ip): boolean;
-  /** Takes the addresses, one a range set (undefined: that set gave none). */
-  reserve(owner: AttachmentKey, ips: readonly Ip[]): void;
+  /** Takes the addresses, one a range set: all, or none and false when another took one of them meanwhile. */
+  reserve(owner: AttachmentKey, ips: readonly Ip[]): boolean;
   /** Repeatable. Gives the addresses that were released. */
   release(owner: AttachmentKey): string[];
   /** Everyone who holds a lease, the reference's leases included. */
@@ -35,10 +46,9 @@ export interface Store {
   taken(): Ip[];
 }
 
-const lineBreak = '\r\n';
-const leaseText = ({ containerId, ifname }: AttachmentKey): string => `${containerId}${lineBreak}${ifname}`;
+const leaseText = ({ containerId, ifname }: AttachmentKey): string => `${containerId}\r\n${ifname}`;
 
-/** The store in a folder; the caller holds its lock (lock.ts). */
+/** The store in a folder that exists. */
 export class DiskStore implements Store {
   readonly #dir: string;
   readonly #records: string;
@@ -47,7 +57,6 @@ export class DiskStore implements Store {
     this.#dir = dir;
     this.#records = join(dir, '.podwire');
     this.#bootId = bootId;
-    this.#dropFormerBoots();
   }
 
   isTaken(ip: Ip): boolean {
@@ -66,26 +75,38 @@ export class DiskStore implements Store {
     return this.#isOwned(formatIp(ip), owner);
   }
 
-  reserve(owner: AttachmentKey, ips: readonly Ip[]): void {
+  reserve(owner: AttachmentKey, ips: readonly Ip[]): boolean {
+    const { containerId, ifname } = owner;
     const texts = ips.map(formatIp);
     const record: LeaseRecord = {
-      containerId: owner.containerId,
-      ifname: owner.ifname,
+      containerId,
+      ifname,
       ips: texts,
       bootId: this.#bootId,
       time: new Date().toISOString(),
     };
-    mkdirSync(this.#records, { recursive: true, mode: 0o700 });
-    writeFileSync(this.#recordFile(owner), JSON.stringify(record), { mode: 0o600 });
-    for (const text of texts) writeFileSync(join(this.#dir, text), leaseText(owner), { flag: 'wx', mode: 0o600 });
-    for (const [set, text] of texts.entries()) writeFileSync(join(this.#dir, `last_reserved_ip.${set}`), text, { mode: 0o600 });
+    const file = this.#recordFile(owner);
+    writeWhole(file, JSON.stringify(record));
+    const lease = `${file}.lease`;
+    writeFileSync(lease, leaseText(owner), { mode: 0o600 });
+    try {
+      if (!texts.every((text) => linkNew(lease, join(this.#dir, text)))) {
+        this.release(owner);
+        return false;
+      }
+    } finally {
+      unlinkSync(lease);
+    }
+    // Only a hint of where to look next: two writers at once do no harm.
+    for (const [set, text] of texts.entries())
+      writeFileSync(join(this.#dir, `last_reserved_ip.${set}`), text, { mode: 0o600 });
+    return true;
   }
 
   release(owner: AttachmentKey): string[] {
-    const record = this.find(owner);
-    const held = record ? record.ips : this.#leases().filter((name) => this.#isOwned(name, owner));
+    const held = this.find(owner)?.ips ?? this.#leases();
     const released = held.filter((name) => this.#isOwned(name, owner));
-    for (const name of released) unlinkSync(join(this.#dir, name));
+    for (const name of released) rmSync(join(this.#dir, name), { force: true });
     rmSync(this.#recordFile(owner), { force: true });
     return released;
   }
@@ -96,7 +117,8 @@ export class DiskStore implements Store {
       const [containerId = '', ifname = ''] = (read(join(this.#dir, name)) ?? '').trim().split(/\r?\n/);
       if (containerId !== '') keys.set(`${containerId} ${ifname}`, { containerId, ifname });
     }
-    for (const { containerId, ifname } of this.#allRecords()) keys.set(`${containerId} ${ifname}`, { containerId, ifname });
+    for (const { containerId, ifname } of this.#allRecords())
+      keys.set(`${containerId} ${ifname}`, { containerId, ifname });
     return [...keys.values()];
   }
 
@@ -104,37 +126,56 @@ export class DiskStore implements Store {
     return this.#leases().map((name) => parseIp(name) as Ip);
   }
 
+  /** No container outlives a boot: what an earlier boot leased is to be dropped, once a boot. */
+  isSwept(): boolean {
+    return read(join(this.#records, 'boot')) === this.#bootId;
+  }
+
+  /** The caller holds the lock, and asked isSwept again under it. */
+  sweep(): void {
+    for (const record of this.#allRecords()) if (record.bootId !== this.#bootId) this.release(record);
+    mkdirSync(this.#records, { recursive: true, mode: 0o700 });
+    writeWhole(join(this.#records, 'boot'), this.#bootId);
+  }
+
   #leases(): string[] {
     return readdirSync(this.#dir).filter((name) => parseIp(name) !== undefined);
   }
 
-  /** An empty lease is one that a crash cut short: its record tells whose it is. */
   #isOwned(name: string, owner: AttachmentKey): boolean {
     if (!parseIp(name)) return false;
     const text = read(join(this.#dir, name))?.trim();
-    const ofRecord = text === '' && this.find(owner)?.ips.includes(name) === true;
     // Leases of the reference's early versions hold the container alone.
-    return text === leaseText(owner) || text === owner.containerId || ofRecord;
+    return text === leaseText(owner) || text === owner.containerId;
   }
 
   #recordFile({ containerId, ifname }: AttachmentKey): string {
-    const name = createHash('sha256').update(`${containerId}\n${ifname}`).digest('hex').slice(0, 32);
-    return join(this.#records, `${name}.json`);
+    return join(this.#records, `${sha256(`${containerId}\n${ifname}`).slice(0, 32)}.json`);
   }
 
   #allRecords(): LeaseRecord[] {
     if (!existsSync(this.#records)) return [];
     const files = readdirSync(this.#records).filter((name) => name.endsWith('.json'));
-    return files.map((name) => parseRecord(read(join(this.#records, name)))).filter((record) => record !== undefined);
+    return files
+      .map((name) => parseRecord(read(join(this.#records, name))))
+      .filter((record) => record !== undefined);
   }
+}
 
-  /** No container outlives a boot: what an earlier boot leased is free. Once a boot, told by a file of its id. */
-  #dropFormerBoots(): void {
-    const marker = join(this.#records, 'boot');
-    if (read(marker) === this.#bootId) return;
-    for (const record of this.#allRecords()) if (record.bootId !== this.#bootId) this.release(record);
-    mkdirSync(this.#records, { recursive: true, mode: 0o700 });
-    writeFileSync(marker, this.#bootId, { mode: 0o600 });
+/** Temp + rename: a reader sees all of it or nothing. */
+function writeWhole(file: string, text: string): void {
+  writeFileSync(`${file}.tmp`, text, { mode: 0o600 });
+  renameSync(`${file}.tmp`, file);
+}
+
+/** A second name for a file where there is none yet; false where there is one. */
+function linkNew(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
   }
 }
 
@@ -142,10 +183,11 @@ function parseRecord(text: string | undefined): LeaseRecord | undefined {
   if (text === undefined) return undefined;
   try {
     const value: unknown = JSON.parse(text);
-    if (!isObject(value) || !Array.isArray(value.ips) || typeof value.containerId !== 'string') return undefined;
+    if (!isObject(value) || !Array.isArray(value.ips) || typeof value.containerId !== 'string')
+      return undefined;
     return value as unknown as LeaseRecord;
   } catch {
-    return undefined; // cut short by a crash: as good as none, and release() then scans
+    return undefined; // not ours: release() then scans
   }
 }
 

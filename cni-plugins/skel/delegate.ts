@@ -29,6 +29,11 @@ function isOurself(type: string, call: PluginCall): boolean {
 function delegateEnv(call: PluginCall): Record<string, string> {
   const args = Object.entries(call.args).map(([key, value]) => `${key}=${value}`);
   const { containerId, netns, ifname } = call;
-  const pairs = { CNI_CONTAINERID: containerId, CNI_NETNS: netns, CNI_IFNAME: ifname, CNI_ARGS: args.join(';') };
+  const pairs = {
+    CNI_CONTAINERID: containerId,
+    CNI_NETNS: netns,
+    CNI_IFNAME: ifname,
+    CNI_ARGS: args.join(';'),
+  };
   return Object.fromEntries(Object.entries(pairs).filter(([, value]) => value !== ''));
 }

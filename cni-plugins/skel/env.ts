@@ -38,7 +38,10 @@ export const verbs: Readonly<Record<CniCommand, Verb>> = {
 };
 
 const bad = (variable: string, value: string | undefined, expected: string) =>
-  cniError('CNI_INVALID_ENVIRONMENT', `${variable}: expected ${expected}, got ${JSON.stringify(value ?? '')}`);
+  cniError(
+    'CNI_INVALID_ENVIRONMENT',
+    `${variable}: expected ${expected}, got ${JSON.stringify(value ?? '')}`,
+  );
 
 /** @throws CniError 4 that names the variable */
 export function parseCommand(env: Env): CniCommand {
@@ -55,7 +58,10 @@ export function parseEnv(env: Env, command: CniCommand): CallEnv {
   const { CNI_CONTAINERID: containerId = '', CNI_NETNS: netns = '', CNI_IFNAME: ifname = '' } = env;
   if (containerId !== '' && !/^[A-Za-z0-9][\w.-]*$/.test(containerId))
     throw bad('CNI_CONTAINERID', containerId, "letters, digits, '.', '_', '-', the first a letter or digit");
-  if (ifname !== '' && (!/^[!-~]{1,15}$/.test(ifname) || /[/:"\\]/.test(ifname) || ifname === '.' || ifname === '..'))
+  if (
+    ifname !== '' &&
+    (!/^[!-~]{1,15}$/.test(ifname) || /[/:"\\]/.test(ifname) || ifname === '.' || ifname === '..')
+  )
     throw bad('CNI_IFNAME', ifname, "1 to 15 visible characters without '/' and ':'");
   if (netns !== '' && !/^\/[^\0\n"\\]*$/.test(netns)) throw bad('CNI_NETNS', netns, 'an absolute path');
   const path = (env.CNI_PATH ?? '').split(':').filter((dir) => dir !== '');
@@ -78,7 +84,10 @@ export function parseArgs(text: string): Record<string, string> {
 export function checkVerbVersion(command: CniCommand, version: SpecVersion): void {
   const { since } = verbs[command];
   if (specVersions.indexOf(version) < specVersions.indexOf(since))
-    throw cniError('CNI_INCOMPATIBLE_VERSION', `${command} came with CNI ${since}; this configuration is ${version}`);
+    throw cniError(
+      'CNI_INCOMPATIBLE_VERSION',
+      `${command} came with CNI ${since}; this configuration is ${version}`,
+    );
 }
 
 const nsfsMagic = 0x6e736673; // include/uapi/linux/magic.h

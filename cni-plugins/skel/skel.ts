@@ -4,7 +4,13 @@
 import { CniError, cniCodes, cniError } from '../../lib/cni/errors.ts';
 import { Fields, isObject } from '../../lib/cni/json.ts';
 import { parseResult, parseVersion, toVersion } from '../../lib/cni/result.ts';
-import { type CniResult, type JsonObject, newestVersion, type SpecVersion, specVersions } from '../../lib/cni/types.ts';
+import {
+  type CniResult,
+  type JsonObject,
+  newestVersion,
+  type SpecVersion,
+  specVersions,
+} from '../../lib/cni/types.ts';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 import type { Exec } from '../../lib/exec/exec.ts';
 import { type CallEnv, checkNetns, checkVerbVersion, type Env, parseCommand, parseEnv } from './env.ts';
@@ -55,7 +61,11 @@ export interface Answer {
 const maxInput = 4 * 1024 * 1024;
 
 /** Serves one call; never throws. */
-export async function serve(plugin: Plugin, env: Env, request: { stdin: string; host: Host }): Promise<Answer> {
+export async function serve(
+  plugin: Plugin,
+  env: Env,
+  request: { stdin: string; host: Host },
+): Promise<Answer> {
   let version: string = newestVersion;
   try {
     const command = parseCommand(env);
@@ -97,7 +107,8 @@ export async function perform(plugin: Plugin, call: PluginCall): Promise<CniResu
 
 /** @throws CniError 6 for what is no JSON object */
 function decode(text: string): Fields {
-  const wrong = (what: string, cause?: unknown) => cniError('CNI_DECODING_FAILURE', `standard input: ${what}`, { cause });
+  const wrong = (what: string, cause?: unknown) =>
+    cniError('CNI_DECODING_FAILURE', `standard input: ${what}`, { cause });
   if (text.length > maxInput) throw wrong(`more than ${maxInput} characters`);
   if (text.trim() === '') throw wrong('empty, expected a network configuration');
   let value: unknown;
@@ -114,7 +125,8 @@ function decode(text: string): Fields {
 function makeCall(env: CallEnv, conf: Fields, host: Host): PluginCall {
   const version = parseVersion(conf.object.cniVersion);
   const name = conf.string('name') ?? '';
-  if (!/^[A-Za-z0-9][\w.-]*$/.test(name)) throw conf.bad('name', "a network name: letters, digits, '.', '_', '-'");
+  if (!/^[A-Za-z0-9][\w.-]*$/.test(name))
+    throw conf.bad('name', "a network name: letters, digits, '.', '_', '-'");
   const prev = conf.object.prevResult;
   const prevResult = prev === undefined || prev === null ? undefined : parsePrevious(prev, env.command);
   if (env.command === 'CHECK' && !prevResult) throw conf.bad('prevResult', 'the result of ADD');
@@ -133,7 +145,10 @@ function parsePrevious(value: unknown, command: string): CniResult | undefined {
 
 function attachments(conf: Fields, command: string): ValidAttachment[] {
   if (command !== 'GC') return [];
-  const key = conf.object['cni.dev/valid-attachments'] === undefined ? 'cni.dev/attachments' : 'cni.dev/valid-attachments';
+  const key =
+    conf.object['cni.dev/valid-attachments'] === undefined
+      ? 'cni.dev/attachments'
+      : 'cni.dev/valid-attachments';
   if (!Array.isArray(conf.object[key])) throw conf.bad(key, 'the list of attachments that are still valid');
   return conf.objects(key).map((one) => ({
     containerId: one.string('containerID') ?? '',

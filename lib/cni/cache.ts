@@ -44,7 +44,11 @@ export function saveAttachment(cacheDir: string, entry: CachedAttachment, versio
 }
 
 /** undefined where nothing usable is remembered. */
-export function loadAttachment(cacheDir: string, network: string, key: AttachmentKey): CachedAttachment | undefined {
+export function loadAttachment(
+  cacheDir: string,
+  network: string,
+  key: AttachmentKey,
+): CachedAttachment | undefined {
   return readEntry(fileOf(cacheDir, network, key));
 }
 
@@ -83,6 +87,10 @@ export function forgetAttachment(cacheDir: string, network: string, key: Attachm
 /** All that is remembered of a network (or of all networks). */
 export function listAttachments(cacheDir: string, network?: string): CachedAttachment[] {
   const names = attempt(() => readdirSync(folder(cacheDir))) ?? [];
-  const entries = names.filter((name) => !name.endsWith('.tmp')).map((name) => readEntry(join(folder(cacheDir), name)));
-  return entries.filter((entry) => entry !== undefined && (network === undefined || entry.network === network)) as never;
+  const entries = names
+    .filter((name) => !name.endsWith('.tmp'))
+    .map((name) => readEntry(join(folder(cacheDir), name)));
+  return entries.filter(
+    (entry) => entry !== undefined && (network === undefined || entry.network === network),
+  ) as never;
 }

@@ -34,7 +34,8 @@ const typePattern = /^[A-Za-z0-9][\w.-]{0,127}$/;
 export function parseList(value: unknown, file = ''): NetworkList {
   const fields = new Fields(value, '');
   const name = fields.string('name');
-  if (name === undefined || !namePattern.test(name)) throw fields.bad('name', "letters, digits, '.', '_', '-'");
+  if (name === undefined || !namePattern.test(name))
+    throw fields.bad('name', "letters, digits, '.', '_', '-'");
   const inlined = fields.objects('plugins').map(parsePlugin);
   const plugins = [...inlined, ...foldersPlugins(fields, { file, name })];
   if (plugins.length === 0) throw fields.bad('plugins', 'at least one plugin');
@@ -86,7 +87,9 @@ function foldersPlugins(fields: Fields, list: { file: string; name: string }): P
   if (list.file === '' || flag(fields, 'loadOnlyInlinedPlugins')) return [];
   const folder = join(dirname(list.file), list.name);
   if (!existsSync(folder)) return [];
-  const files = readdirSync(folder).filter((name) => name.endsWith('.conf')).sort();
+  const files = readdirSync(folder)
+    .filter((name) => name.endsWith('.conf'))
+    .sort();
   return files.map((name) => parsePlugin(new Fields(readJson(join(folder, name)), join(folder, name))));
 }
 
@@ -118,14 +121,18 @@ export function loadFile(file: string): NetworkList {
 /** The lists of a folder in the order of their file names; an absent folder has none. */
 export function loadFolder(folder: string): NetworkList[] {
   if (!existsSync(folder)) return [];
-  const files = readdirSync(folder).filter((name) => /\.(conflist|conf|json)$/.test(name) && !name.startsWith('.'));
+  const files = readdirSync(folder).filter(
+    (name) => /\.(conflist|conf|json)$/.test(name) && !name.startsWith('.'),
+  );
   return files.sort().map((name) => loadFile(join(folder, name)));
 }
 
 /** The first list of a folder: the network that Pods get. @throws CniError 7 where there is none */
 export function loadDefault(folder: string): NetworkList {
   const files = existsSync(folder) ? readdirSync(folder) : [];
-  const first = files.filter((name) => /\.(conflist|conf|json)$/.test(name) && !name.startsWith('.')).sort()[0];
+  const first = files
+    .filter((name) => /\.(conflist|conf|json)$/.test(name) && !name.startsWith('.'))
+    .sort()[0];
   if (first === undefined)
     throw new CniError(cniCodes.CNI_INVALID_CONFIG, `${folder}: no CNI configuration (*.conflist) there`);
   return loadFile(join(folder, first));

@@ -30,7 +30,11 @@ export class CniError extends PodwireError {
   readonly cniCode: number;
   readonly details: string;
   constructor(cniCode: number, message: string, options: { details?: string; cause?: unknown } = {}) {
-    super(byNumber.get(cniCode) ?? 'CNI_PLUGIN', message, options.cause === undefined ? {} : { cause: options.cause });
+    super(
+      byNumber.get(cniCode) ?? 'CNI_PLUGIN',
+      message,
+      options.cause === undefined ? {} : { cause: options.cause },
+    );
     this.cniCode = cniCode;
     this.details = options.details ?? '';
   }

@@ -19,7 +19,11 @@ export class Gate {
     return turn;
   }
 
-  async #enter<T>(key: string, before: ReadonlyArray<Promise<unknown> | undefined>, work: () => Promise<T>): Promise<T> {
+  async #enter<T>(
+    key: string,
+    before: ReadonlyArray<Promise<unknown> | undefined>,
+    work: () => Promise<T>,
+  ): Promise<T> {
     const turn = Promise.allSettled(before).then(work);
     const tail = turn.catch(() => {});
     this.#tails.set(key, tail);

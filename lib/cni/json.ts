@@ -6,7 +6,10 @@ import type { JsonObject } from './types.ts';
 /** The error of a value that is not what it should be: code 7, the key, the value, what was expected. */
 export function badValue(where: string, value: unknown, expected: string): CniError {
   const shown = JSON.stringify(value) ?? 'nothing';
-  return new CniError(cniCodes.CNI_INVALID_CONFIG, `${where}: expected ${expected}, got ${shown.slice(0, 200)}`);
+  return new CniError(
+    cniCodes.CNI_INVALID_CONFIG,
+    `${where}: expected ${expected}, got ${shown.slice(0, 200)}`,
+  );
 }
 
 export const isObject = (value: unknown): value is JsonObject =>

@@ -26,7 +26,10 @@ export function findPlugin(type: string, pluginDirs: readonly string[]): string 
     const file = join(dir, type);
     if (isProgram(file)) return file;
   }
-  throw cniError('CNI_INVALID_CONFIG', `plugin ${JSON.stringify(type)}: no such executable in ${pluginDirs.join(':') || 'CNI_PATH, which is empty'}`);
+  throw cniError(
+    'CNI_INVALID_CONFIG',
+    `plugin ${JSON.stringify(type)}: no such executable in ${pluginDirs.join(':') || 'CNI_PATH, which is empty'}`,
+  );
 }
 
 function isProgram(file: string): boolean {
@@ -68,8 +71,10 @@ function decode(text: string, who: string): unknown {
 /** A plugin says what went wrong on standard output; anything else is told from its standard error and exit code. */
 function pluginError(error: unknown, who: string): unknown {
   if (!(error instanceof ExecError)) return error;
-  if (error.code === 'EXEC_TIMEOUT') return cniError('CNI_TRY_AGAIN', `${who}: ${error.message}`, { cause: error });
-  if (error.code !== 'EXEC_FAILED') return cniError('CNI_INTERNAL', `${who}: ${error.message}`, { cause: error });
+  if (error.code === 'EXEC_TIMEOUT')
+    return cniError('CNI_TRY_AGAIN', `${who}: ${error.message}`, { cause: error });
+  if (error.code !== 'EXEC_FAILED')
+    return cniError('CNI_INTERNAL', `${who}: ${error.message}`, { cause: error });
   const said = parseError(error.stdout);
   if (said) return new CniError(said.code, `${who}: ${said.msg}`, { details: said.details, cause: error });
   const how = error.signal ? `ended by ${error.signal}` : `exit code ${error.exitCode}`;

@@ -51,7 +51,8 @@ const parseInterface = (fields: Fields): CniInterface =>
 
 function parseIpConfig(fields: Fields): CniIp {
   const address = fields.string('address');
-  if (address === undefined || !parseCidr(address)) throw fields.bad('address', 'an address with prefix length');
+  if (address === undefined || !parseCidr(address))
+    throw fields.bad('address', 'an address with prefix length');
   const gateway = fields.string('gateway') || undefined;
   if (gateway !== undefined && !parseIp(gateway)) throw fields.bad('gateway', 'an IP address');
   return defined({ address, gateway, interface: fields.integer('interface', { min: -1, max: 1e6 }) });
@@ -91,7 +92,9 @@ export function toVersion(result: CniResult, version: SpecVersion): JsonObject {
   return {
     cniVersion: version,
     ...prune({
-      interfaces: interfaces.map((one) => (newest ? one : defined({ name: one.name, mac: one.mac, sandbox: one.sandbox }))),
+      interfaces: interfaces.map((one) =>
+        newest ? one : defined({ name: one.name, mac: one.mac, sandbox: one.sandbox }),
+      ),
       ips: ips.map((ip) => (old ? { version: ip.address.includes(':') ? '6' : '4', ...ip } : ip)),
       routes: routes.map((route) => (newest ? route : defined({ dst: route.dst, gw: route.gw }))),
     }),
@@ -108,6 +111,7 @@ export function defined<T extends object>(object: T): { [K in keyof T]: Exclude<
 
 /** Without empty lists and objects. */
 function prune<T extends object>(object: T): T {
-  const full = ([, value]: [string, unknown]) => value !== undefined && Object.keys(value as object).length > 0;
+  const full = ([, value]: [string, unknown]) =>
+    value !== undefined && Object.keys(value as object).length > 0;
   return Object.fromEntries(Object.entries(object).filter(full)) as T;
 }

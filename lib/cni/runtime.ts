@@ -46,7 +46,8 @@ export class Cni {
   /** Attaches. A failure has been undone by DEL before it is thrown. @throws CniError */
   addNetworkList(list: NetworkList, attachment: Attachment): Promise<CniResult> {
     checkAttachment(attachment);
-    if (!attachment.netns) throw cniError('CNI_INVALID_ENVIRONMENT', 'CNI_NETNS: ADD needs the path of a namespace');
+    if (!attachment.netns)
+      throw cniError('CNI_INVALID_ENVIRONMENT', 'CNI_NETNS: ADD needs the path of a namespace');
     return this.#gate.shared(attachment.containerId, () => this.#add(list, attachment));
   }
 
@@ -79,9 +80,13 @@ export class Cni {
       await this.#delPlugins(list, { ...attachment, signal: undefined }, prevResult);
       forgetAttachment(this.#options.cacheDir, list.name, attachment);
     } catch (undone) {
-      throw new AggregateError([cause, undone], `${messageOf(cause)} (and undoing it failed: ${messageOf(undone)})`, {
-        cause,
-      });
+      throw new AggregateError(
+        [cause, undone],
+        `${messageOf(cause)} (and undoing it failed: ${messageOf(undone)})`,
+        {
+          cause,
+        },
+      );
     }
   }
 
@@ -97,7 +102,11 @@ export class Cni {
     });
   }
 
-  async #delPlugins(list: NetworkList, attachment: Attachment, prevResult: CniResult | undefined): Promise<void> {
+  async #delPlugins(
+    list: NetworkList,
+    attachment: Attachment,
+    prevResult: CniResult | undefined,
+  ): Promise<void> {
     await everyPlugin([...list.plugins].reverse(), `DEL of ${list.name}`, (plugin) =>
       this.#call('DEL', { list, plugin, attachment, input: { prevResult } }),
     );
@@ -110,7 +119,10 @@ export class Cni {
       if (list.disableCheck || list.cniVersion === '0.3.1') return;
       const cached = loadAttachment(this.#options.cacheDir, list.name, attachment);
       if (!cached?.result)
-        throw cniError('CNI_UNKNOWN_CONTAINER', `CHECK of ${attachment.containerId} ${attachment.ifname}: no result of its ADD is kept`);
+        throw cniError(
+          'CNI_UNKNOWN_CONTAINER',
+          `CHECK of ${attachment.containerId} ${attachment.ifname}: no result of its ADD is kept`,
+        );
       for (const plugin of list.plugins) {
         const input = { prevResult: cached.result };
         await this.#call('CHECK', { list, plugin, attachment: withCached(attachment, cached), input });
@@ -140,7 +152,8 @@ export class Cni {
         forgetAttachment(this.#options.cacheDir, list.name, cached);
       });
       const collect = list.plugins.map((plugin) => async () => {
-        if (list.cniVersion === '1.1.0') await this.#call('GC', { list, plugin, input: { validAttachments } });
+        if (list.cniVersion === '1.1.0')
+          await this.#call('GC', { list, plugin, input: { validAttachments } });
       });
       await everyPlugin([...forget, ...collect], `GC of ${list.name}`, (step) => step());
     });
@@ -151,13 +164,28 @@ export class Cni {
     const { name, cniVersion, disableCheck, disableGC } = list;
     const plugins = list.plugins.map((plugin) => plugin.json);
     const config: JsonObject = { cniVersion, name, disableCheck, disableGC, plugins };
-    const entry = { containerId, ifname, network: name, config, result, netns, args: Object.entries(args), capabilityArgs };
+    const entry = {
+      containerId,
+      ifname,
+      network: name,
+      config,
+      result,
+      netns,
+      args: Object.entries(args),
+      capabilityArgs,
+    };
     saveAttachment(this.#options.cacheDir, entry, cniVersion);
   }
 
   #call(
     command: CniCommand,
-    call: { list: NetworkList; plugin: PluginConf; input: PluginInput; attachment?: Attachment; signal?: AbortSignal | undefined },
+    call: {
+      list: NetworkList;
+      plugin: PluginConf;
+      input: PluginInput;
+      attachment?: Attachment;
+      signal?: AbortSignal | undefined;
+    },
   ): Promise<unknown> {
     const { list, plugin, input, attachment } = call;
     const { pluginDirs, exec = run, timeoutMs = 30_000 } = this.#options;
@@ -175,7 +203,11 @@ export class Cni {
 }
 
 /** Every step is tried; one failure is thrown as it is, several as one CniError. */
-async function everyPlugin<T>(steps: readonly T[], what: string, act: (step: T) => Promise<unknown>): Promise<void> {
+async function everyPlugin<T>(
+  steps: readonly T[],
+  what: string,
+  act: (step: T) => Promise<unknown>,
+): Promise<void> {
   const errors: unknown[] = [];
   for (const step of steps) {
     try {
@@ -188,7 +220,9 @@ async function everyPlugin<T>(steps: readonly T[], what: string, act: (step: T) 
   if (errors.length === 0) return;
   const details = errors.map(messageOf).join('; ');
   const code = errors[0] instanceof CniError ? errors[0].cniCode : 999;
-  throw new CniError(code, `${what}: ${errors.length} failures: ${details}`, { cause: new AggregateError(errors, details) });
+  throw new CniError(code, `${what}: ${errors.length} failures: ${details}`, {
+    cause: new AggregateError(errors, details),
+  });
 }
 
 function withCached(attachment: Attachment, cached: ReturnType<typeof loadAttachment>): Attachment {
@@ -215,12 +249,21 @@ function environment(attachment: Attachment): Record<string, string> {
 
 function checkAttachment({ containerId, ifname, args = {} }: Attachment): void {
   if (!idPattern.test(containerId))
-    throw cniError('CNI_INVALID_ENVIRONMENT', `CNI_CONTAINERID: ${JSON.stringify(containerId)}: expected letters, digits, '.', '_', '-'`);
+    throw cniError(
+      'CNI_INVALID_ENVIRONMENT',
+      `CNI_CONTAINERID: ${JSON.stringify(containerId)}: expected letters, digits, '.', '_', '-'`,
+    );
   if (!/^[^\s/:]{1,15}$/.test(ifname) || ifname === '.' || ifname === '..')
-    throw cniError('CNI_INVALID_ENVIRONMENT', `CNI_IFNAME: ${JSON.stringify(ifname)}: expected 1-15 characters, no '/', ':' or blank`);
+    throw cniError(
+      'CNI_INVALID_ENVIRONMENT',
+      `CNI_IFNAME: ${JSON.stringify(ifname)}: expected 1-15 characters, no '/', ':' or blank`,
+    );
   for (const [key, value] of Object.entries(args))
     if (/[;=]/.test(key) || /;/.test(value))
-      throw cniError('CNI_INVALID_ENVIRONMENT', `CNI_ARGS: ${key}=${JSON.stringify(value)} cannot be told from its neighbours`);
+      throw cniError(
+        'CNI_INVALID_ENVIRONMENT',
+        `CNI_ARGS: ${key}=${JSON.stringify(value)} cannot be told from its neighbours`,
+      );
 }
 
 function attempt<T>(read: () => T): T | undefined {

@@ -23,6 +23,13 @@ interface BunLike {
     stderr: Buffer;
     exitedDueToTimeout?: boolean;
   };
+  spawn(options: object): {
+    readonly exitCode: number | null;
+    readonly signalCode: string | null;
+    readonly stderr: ReadableStream;
+    unref(): void;
+    kill(signal: string): void;
+  };
 }
 
 const bun = (globalThis as { Bun?: BunLike }).Bun;
@@ -123,7 +130,11 @@ function failure(argv: Command['argv'], ended: Ended, timeoutMs: number): ExecEr
 export function runOnFd(argv: readonly [string, ...string[]], fd: number): number {
   const [file, ...args] = argv;
   const { spawnSync } = process.getBuiltinModule('node:child_process');
-  const child = spawnSync(file, args, { stdio: ['ignore', 'ignore', 'ignore', fd], env: environment({}), timeout: 30_000 });
+  const child = spawnSync(file, args, {
+    stdio: ['ignore', 'ignore', 'ignore', fd],
+    env: environment({}),
+    timeout: 30_000,
+  });
   return child.status ?? -1;
 }
 
@@ -137,46 +148,90 @@ export type ExecUntil = (command: Command, effectSeen: () => boolean) => Promise
  * effect in 2 ms, and then waits 15 ms for the kernel's grace periods.
  * @throws ExecError as runSync, when the child ended badly before the effect was seen
  */
-export const runUntil: ExecUntil = (command, effectSeen) => {
+export const runUntil: ExecUntil = async (command, effectSeen) => {
   const { argv, timeoutMs = 30_000, okCodes = [0] } = command;
-  const [file, ...args] = argv;
-  const { spawn } = process.getBuiltinModule('node:child_process');
-  return new Promise((resolve, reject) => {
-    let stderr = '';
-    const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe'], env: environment(command.env) });
-    const started = performance.now();
-    let over = false;
-    const finish = (act: () => void): void => {
-      if (over) return;
-      over = true;
-      child.stderr.removeAllListeners('data').destroy();
-      child.unref();
-      act();
-    };
-    child.stderr.on('data', (chunk: Buffer) => {
-      stderr += chunk.toString();
-    });
-    const end = (ended: Partial<Ended>): void => {
-      const whole = { exitCode: undefined, signal: undefined, stdout: '', stderr, ...ended };
-      const { exitCode } = whole;
-      if (exitCode !== undefined && okCodes.includes(exitCode)) resolve({ stdout: '', stderr, exitCode });
-      else reject(failure(argv, whole, timeoutMs));
-    };
-    child.on('error', (cause) => finish(() => end({ cause })));
-    child.on('close', (code, signal) =>
-      finish(() => end({ exitCode: code ?? undefined, signal: signal ?? undefined })),
-    );
-    const look = (): void => {
-      if (over) return;
-      if (effectSeen()) return finish(() => resolve('seen'));
-      if (performance.now() - started > timeoutMs) {
-        child.kill('SIGKILL');
-        return finish(() => end({ timedOut: true }));
-      }
-      // Most effects show within 3 ms: worth looking often; after that, a timer.
-      if (performance.now() - started < 4) setImmediate(look);
-      else setTimeout(look, 1);
-    };
-    look();
-  });
+  const child = bun ? startWithBun(bun, command) : startWithNode(command);
+  const started = performance.now();
+  while (!child.ended()) {
+    if (effectSeen()) {
+      child.leave();
+      return 'seen';
+    }
+    const passed = performance.now() - started;
+    if (passed > timeoutMs) {
+      child.kill();
+      throw failure(
+        argv,
+        { exitCode: undefined, signal: undefined, stdout: '', stderr: '', timedOut: true },
+        timeoutMs,
+      );
+    }
+    // Most effects show within 3 ms: worth looking often; after that, a timer.
+    await new Promise<void>((resolve) => (passed < 4 ? setImmediate(resolve) : setTimeout(resolve, 1)));
+  }
+  const ended = await child.result();
+  const { exitCode, stdout, stderr } = ended;
+  if (exitCode !== undefined && okCodes.includes(exitCode)) return { stdout, stderr, exitCode };
+  throw failure(argv, ended, timeoutMs);
 };
+
+/** A child under way. */
+interface Started {
+  ended(): boolean;
+  /** Once it has ended. */
+  result(): Promise<Ended>;
+  /** Does not keep this process waiting for it any more. */
+  leave(): void;
+  kill(): void;
+}
+
+function startWithBun(runtime: BunLike, command: Command): Started {
+  let child: ReturnType<BunLike['spawn']>;
+  try {
+    child = runtime.spawn({
+      cmd: command.argv,
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: environment(command.env),
+    });
+  } catch (error) {
+    const cause = error as NodeJS.ErrnoException;
+    const result = async () => ({ exitCode: undefined, signal: undefined, stdout: '', stderr: '', cause });
+    return { ended: () => true, result, leave: () => {}, kill: () => {} };
+  }
+  const result = async (): Promise<Ended> => ({
+    exitCode: child.exitCode ?? undefined,
+    signal: child.signalCode ?? undefined,
+    stdout: '',
+    stderr: await new Response(child.stderr).text(),
+  });
+  const ended = (): boolean => child.exitCode !== null || child.signalCode !== null;
+  return { ended, result, leave: () => child.unref(), kill: () => child.kill('SIGKILL') };
+}
+
+function startWithNode(command: Command): Started {
+  const [file, ...args] = command.argv;
+  const { spawn } = process.getBuiltinModule('node:child_process');
+  const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe'], env: environment(command.env) });
+  let end: Ended | undefined;
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  const none = { exitCode: undefined, signal: undefined, stdout: '' };
+  child.on('error', (cause) => {
+    end ??= { ...none, stderr, cause };
+  });
+  child.on('close', (code, signal) => {
+    end ??= { ...none, stderr, exitCode: code ?? undefined, signal: signal ?? undefined };
+  });
+  const leave = (): void => {
+    child.stderr.destroy();
+    child.unref();
+  };
+  return {
+    ended: () => end !== undefined,
+    result: async () => end as Ended,
+    leave,
+    kill: () => child.kill('SIGKILL'),
+  };
+}

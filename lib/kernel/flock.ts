@@ -2,7 +2,6 @@
 // Assumes a C library reached by bun:ffi or node:ffi (0.2 ms); where neither works, util-linux' `flock` locks our file
 // descriptor for us (2 ms a try). One file descriptor a lock.
 import { closeSync, openSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { runOnFd } from '../exec/run-sync.ts';
 import { KernelError } from './errors.ts';
 
@@ -41,7 +40,7 @@ function fromNode(): Flock {
   const { emitWarning } = process;
   process.emitWarning = () => {}; // node:ffi announces that it is experimental; the fallback makes that safe
   try {
-    const ffi = createRequire(import.meta.url)('node:ffi') as typeof import('node:ffi');
+    const ffi = process.getBuiltinModule('node:ffi');
     const { functions } = ffi.dlopen(null, { flock: { return: 'i32', arguments: ['i32', 'i32'] } });
     return functions.flock as unknown as Flock;
   } finally {
@@ -59,7 +58,8 @@ export async function withFileLock<T>(file: string, work: () => T, timeoutMs = 1
   try {
     const until = performance.now() + timeoutMs;
     while (flock(fd, exclusiveNow) !== 0) {
-      if (performance.now() > until) throw new KernelError('EBUSY', file, `${file}: locked by another process for ${timeoutMs} ms`);
+      if (performance.now() > until)
+        throw new KernelError('EBUSY', file, `${file}: locked by another process for ${timeoutMs} ms`);
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     return work();

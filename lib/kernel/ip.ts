@@ -35,7 +35,10 @@ export function ipArgv(netns: string | undefined, args: readonly string[]): [str
 }
 
 /** argv that runs any program in a namespace. nsenter, as `ip netns exec` would build a mount namespace too. Pure. */
-export function netnsArgv(netns: string | undefined, argv: readonly [string, ...string[]]): [string, ...string[]] {
+export function netnsArgv(
+  netns: string | undefined,
+  argv: readonly [string, ...string[]],
+): [string, ...string[]] {
   if (netns === undefined) return [...argv];
   return ['nsenter', `--net=${netns.includes('/') ? netns : `/run/netns/${netns}`}`, ...argv];
 }
@@ -47,23 +50,43 @@ export function netnsArgv(netns: string | undefined, argv: readonly [string, ...
 export function ipWord(text: string): string {
   if (/^[\w.:@%/+,=-]+$/.test(text)) return text;
   if (!/^[ -~]*$/.test(text) || /["\\]/.test(text))
-    throw new KernelError('EINVAL', text, `${JSON.stringify(text)}: cannot be handed to ip (quote, backslash or control character)`);
+    throw new KernelError(
+      'EINVAL',
+      text,
+      `${JSON.stringify(text)}: cannot be handed to ip (quote, backslash or control character)`,
+    );
   return `"${text}"`;
 }
 
 /**
  * Runs the lines as one `ip [-n NETNS] -batch -`. Never with -force: what follows a failure is not run.
+ * Lines that begin with `addr show` are questions: the answers come back parsed, and are not part of the trace.
  * @throws IpBatchError with the line that failed, KernelError, ExecError
  */
-export async function ipBatch(lines: readonly string[], options: KernelOptions = {}): Promise<void> {
-  if (lines.length === 0) return;
+export async function ipBatch(lines: readonly string[], options: KernelOptions = {}): Promise<unknown[]> {
+  if (lines.length === 0) return [];
+  const asks = lines.some(isQuestion);
   const { netns, exec = runLazily, trace = traceFromEnv(), signal } = options;
   try {
-    await exec({ argv: ipArgv(netns, ['-batch', '-']), input: `${lines.join('\n')}\n`, ...(signal ? { signal } : {}) });
+    const argv = ipArgv(netns, [...(asks ? ['-j', '-d'] : []), '-batch', '-']);
+    const { stdout } = await exec({ argv, input: `${lines.join('\n')}\n`, ...(signal ? { signal } : {}) });
+    trace({
+      tool: 'ip',
+      ...(netns === undefined ? {} : { netns }),
+      lines: lines.filter((line) => !isQuestion(line)),
+    });
+    return asks ? parseAnswers(stdout) : [];
   } catch (error) {
     throw batchError(error, lines);
   }
-  trace({ tool: 'ip', ...(netns === undefined ? {} : { netns }), lines });
+}
+
+const isQuestion = (line: string): boolean => line.startsWith('addr show');
+
+/** One JSON array a question, one after another. */
+function parseAnswers(stdout: string): unknown[] {
+  const texts = stdout.trim().split(/\n(?=\[)/);
+  return texts.filter((text) => text !== '').flatMap((text) => JSON.parse(text) as unknown[]);
 }
 
 function batchError(error: unknown, lines: readonly string[]): unknown {
@@ -74,7 +97,10 @@ function batchError(error: unknown, lines: readonly string[]): unknown {
   const what = `ip ${lines[line] ?? ''}`;
   const mapped = toKernelError(error, what);
   if (!(mapped instanceof KernelError)) return mapped;
-  const said = error.stderr.replace(/Command failed -:\d+/, '').trim().replaceAll('\n', '; ');
+  const said = error.stderr
+    .replace(/Command failed -:\d+/, '')
+    .trim()
+    .replaceAll('\n', '; ');
   return new IpBatchError(mapped.code, what, `${what}: ${said}`, { line, cause: error });
 }
 

@@ -54,7 +54,9 @@ export type NetOp =
       /** rt_scope: 0 universe, 253 link, 254 host. */
       readonly scope?: number;
     }
-  | { readonly op: 'deleteLink'; readonly name: string };
+  | { readonly op: 'deleteLink'; readonly name: string }
+  /** Changes nothing: what the link is at that point, given back by `apply`. */
+  | { readonly op: 'look'; readonly name: string };
 
 /** What is known of a link; fields that the cheap way of looking does not give are absent. */
 export interface LinkFacts {
@@ -71,10 +73,10 @@ export interface LinkFacts {
 }
 
 export interface Net {
-  /** Carries the changes out in order and stops at the first failure (IpBatchError.line counts the op). */
-  apply(ops: readonly NetOp[], netns?: string): Promise<void>;
-  /** In this process' own namespace, without a process where that is enough; undefined: no such link. */
-  look(name: string): Promise<LinkFacts | undefined>;
+  /** Carries the changes out in order and stops at the first failure (IpBatchError.line counts the op). Gives what `look` saw. */
+  apply(ops: readonly NetOp[], netns?: string): Promise<LinkFacts[]>;
+  /** In this process' own namespace and without a process: undefined: no such link; 'unknown': it takes a `look` to tell. */
+  glance(name: string): LinkFacts | 'unknown' | undefined;
   /** The same with every field, at the cost of a process. */
   inspect(name: string, netns?: string): Promise<LinkFacts | undefined>;
   /** Returns once the link is gone for everyone, not when the kernel has freed it. False: there was none. */
@@ -88,7 +90,13 @@ export function ipLine(op: NetOp): string {
       return words('link add name', op.name, opt('address', op.mac), opt('mtu', op.mtu), 'type bridge');
     case 'addVeth': {
       const { peer } = op;
-      const far = ['peer name', peer.name, opt('address', peer.mac), opt('mtu', op.mtu), opt('netns', peer.netns)];
+      const far = [
+        'peer name',
+        peer.name,
+        opt('address', peer.mac),
+        opt('mtu', op.mtu),
+        opt('netns', peer.netns),
+      ];
       return words('link add name', op.name, opt('address', op.mac), opt('mtu', op.mtu), 'type veth', ...far);
     }
     case 'setLink':
@@ -104,12 +112,25 @@ export function ipLine(op: NetOp): string {
         op.state ?? '',
       );
     case 'setBridgePort':
-      return words('link set dev', op.name, 'type bridge_slave', opt('hairpin', op.hairpin), opt('isolated', op.isolated));
+      return words(
+        'link set dev',
+        op.name,
+        'type bridge_slave',
+        opt('hairpin', op.hairpin),
+        opt('isolated', op.isolated),
+      );
     case 'addAddress':
     case 'putAddress': {
       const verb = op.op === 'addAddress' ? 'addr add' : 'addr replace';
       const six = op.address.includes(':');
-      return words(verb, op.address, six ? '' : 'brd +', 'dev', op.dev, six && op.dad === 'skip' ? 'nodad' : '');
+      return words(
+        verb,
+        op.address,
+        six ? '' : 'brd +',
+        'dev',
+        op.dev,
+        six && op.dad === 'skip' ? 'nodad' : '',
+      );
     }
     case 'deleteAddress':
       return words('addr del', op.address, 'dev', op.dev);
@@ -128,6 +149,8 @@ export function ipLine(op: NetOp): string {
       );
     case 'deleteLink':
       return words('link del dev', op.name);
+    case 'look':
+      return words('addr show dev', op.name);
   }
 }
 
@@ -138,13 +161,14 @@ const words = (...parts: string[]): string => parts.filter((part) => part !== ''
 /** `Net` by the programs `ip` and the files of /proc. */
 export function ipNet(options: Omit<KernelOptions, 'netns'> = {}): Net {
   return {
-    apply: (ops, netns) => ipBatch(ops.map(ipLine), { ...options, netns }),
-    async look(name) {
+    apply: async (ops, netns) =>
+      ((await ipBatch(ops.map(ipLine), { ...options, netns })) as IpLink[]).map(factsOf),
+    glance(name) {
       if (!linkIsHere(name)) return undefined;
       // getifaddrs(3): no process, and of the namespace this process is in, whatever /sys shows. It leaves out
-      // links without carrier and without addresses: then ask ip.
+      // links without carrier and without addresses.
       const seen = networkInterfaces()[name];
-      if (!seen?.[0]) return inspect(name, options);
+      if (!seen?.[0]) return 'unknown';
       return { name, mac: seen[0].mac, up: true, addresses: seen.flatMap((one) => one.cidr ?? []) };
     },
     inspect: (name, netns) => inspect(name, { ...options, netns }),
@@ -166,22 +190,23 @@ interface IpLink {
 async function inspect(name: string, options: KernelOptions): Promise<LinkFacts | undefined> {
   try {
     const [link] = (await ipJson(['addr', 'show', 'dev', name], options)) as [IpLink?];
-    if (!link) return undefined;
-    return {
-      name,
-      mac: link.address ?? '',
-      mtu: link.mtu,
-      up: link.flags.includes('UP'),
-      kind: link.linkinfo?.info_kind ?? '',
-      addresses: (link.addr_info ?? []).map(({ local, prefixlen }) => `${local}/${prefixlen}`),
-      ...(link.ifalias === undefined ? {} : { alias: link.ifalias }),
-      ...(link.master === undefined ? {} : { master: link.master }),
-    };
+    return link && factsOf(link);
   } catch (error) {
     if (error instanceof KernelError && error.code === 'ENODEV') return undefined;
     throw error;
   }
 }
+
+const factsOf = (link: IpLink): LinkFacts => ({
+  name: link.ifname,
+  mac: link.address ?? '',
+  mtu: link.mtu,
+  up: link.flags.includes('UP'),
+  kind: link.linkinfo?.info_kind ?? '',
+  addresses: (link.addr_info ?? []).map(({ local, prefixlen }) => `${local}/${prefixlen}`),
+  ...(link.ifalias === undefined ? {} : { alias: link.ifalias }),
+  ...(link.master === undefined ? {} : { master: link.master }),
+});
 
 /** The op that failed, for an error of `Net.apply`. */
 export const failedOp = (error: unknown, ops: readonly NetOp[]): NetOp | undefined =>

@@ -12,7 +12,11 @@ const folder = '/run/netns';
 /** The path that CNI and nsenter take. @throws KernelError EINVAL for a name that is no plain file name */
 export function netnsPath(name: string): string {
   if (!/^[A-Za-z0-9][\w.-]{0,199}$/.test(name))
-    throw new KernelError('EINVAL', name, `netns ${JSON.stringify(name)}: expected letters, digits, '.', '_', '-'`);
+    throw new KernelError(
+      'EINVAL',
+      name,
+      `netns ${JSON.stringify(name)}: expected letters, digits, '.', '_', '-'`,
+    );
   return `${folder}/${name}`;
 }
 
@@ -24,7 +28,11 @@ export function listNetns(): string[] {
 }
 
 /** Makes a namespace and brings its loopback up. @throws KernelError EEXIST where the name is taken */
-export async function addNetns(name: string, exec: Exec = runLazily, trace: Trace = traceFromEnv()): Promise<void> {
+export async function addNetns(
+  name: string,
+  exec: Exec = runLazily,
+  trace: Trace = traceFromEnv(),
+): Promise<void> {
   netnsPath(name);
   await ipBatch([`netns add ${name}`], { exec, trace });
   try {

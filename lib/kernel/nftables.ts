@@ -23,7 +23,10 @@ export type NftObject = Record<string, Record<string, unknown>>;
  * `nft -j list WHAT`, e.g. ['table', 'inet', 'podwire']; undefined where it does not exist.
  * Source of the shape: libnftables-json(5).
  */
-export async function nftList(what: readonly string[], options: KernelOptions = {}): Promise<NftObject[] | undefined> {
+export async function nftList(
+  what: readonly string[],
+  options: KernelOptions = {},
+): Promise<NftObject[] | undefined> {
   const { netns, exec = runLazily, signal } = options;
   const argv = netnsArgv(netns, ['nft', '-j', 'list', ...what]);
   try {

@@ -11,7 +11,11 @@ import { traceFromEnv } from './trace.ts';
 export function sysctlPath(key: string): string {
   const parts = key.includes('/') ? key.split('/') : key.split('.');
   if (parts.length < 2 || parts.some((part) => !/^[\w.@:-]+$/.test(part) || part === '.' || part === '..'))
-    throw new KernelError('EINVAL', key, `sysctl ${JSON.stringify(key)}: not a key such as net.ipv4.ip_forward`);
+    throw new KernelError(
+      'EINVAL',
+      key,
+      `sysctl ${JSON.stringify(key)}: not a key such as net.ipv4.ip_forward`,
+    );
   return `/proc/sys/${parts.join('/')}`;
 }
 
@@ -58,18 +62,34 @@ function writeHere(path: string, key: string, value: string): void {
     writeFileSync(path, value, { flag: 'r+' });
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    const errno = code === 'ENOENT' || code === 'EINVAL' ? code : code === 'EROFS' || code === 'EACCES' ? 'EPERM' : 'EUNKNOWN';
-    throw new KernelError(errno, key, `sysctl ${key}=${value}: ${(error as Error).message}`, { cause: error });
+    const errno =
+      code === 'ENOENT' || code === 'EINVAL'
+        ? code
+        : code === 'EROFS' || code === 'EACCES'
+          ? 'EPERM'
+          : 'EUNKNOWN';
+    throw new KernelError(errno, key, `sysctl ${key}=${value}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }
 
 /** Writes only what differs; gives the former value. */
-export async function ensureSysctl(key: string, value: string, options: KernelOptions = {}): Promise<string | undefined> {
+export async function ensureSysctl(
+  key: string,
+  value: string,
+  options: KernelOptions = {},
+): Promise<string | undefined> {
   const former = await readSysctl(key, options);
   if (former !== value) await writeSysctl(key, value, options);
   else {
     const { netns, trace = traceFromEnv() } = options;
-    trace({ tool: 'sysctl', ...(netns === undefined ? {} : { netns }), lines: [`${key}=${value}`], held: true });
+    trace({
+      tool: 'sysctl',
+      ...(netns === undefined ? {} : { netns }),
+      lines: [`${key}=${value}`],
+      held: true,
+    });
   }
   return former;
 }
