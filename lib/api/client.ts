@@ -27,7 +27,21 @@ export interface WatchOptions extends ListOptions {
 
 export type WatchEvent<T> =
   | { type: 'ADDED' | 'MODIFIED' | 'DELETED'; object: T }
-  | { type: 'BOOKMARK'; object: { metadata: { resourceVersion: string } } };
+  /** The first one after a watch without resourceVersion carries the annotation `k8s.io/initial-events-end`. */
+  | {
+      type: 'BOOKMARK';
+      object: { metadata: { resourceVersion: string; annotations?: Record<string, string> } };
+    };
+
+/** Set to "true" on the bookmark that ends the initial events: all there was has been told. */
+export const initialEventsEnd = 'k8s.io/initial-events-end';
+
+export interface PatchOptions {
+  /** JSON merge patch (RFC 7386) unless told; strategic merge and JSON patch (RFC 6902) as kubectl uses them. */
+  type?: 'merge' | 'strategic' | 'json';
+  /** Changes `.status` and nothing else. */
+  subresource?: 'status';
+}
 
 export interface DeleteOptions {
   /** Seconds; absent: the Pod's own terminationGracePeriodSeconds. 0 removes the object at once. */
@@ -39,15 +53,27 @@ export interface DeleteOptions {
 /** All calls reject with ApiError. Objects given are never changed; objects returned must not be changed. */
 export interface Client {
   get<R extends Resource>(resource: R, key: ObjectKey): Promise<Kinds[R]>;
-  list<R extends Resource>(resource: R, options?: ListOptions): Promise<{ items: Kinds[R][]; resourceVersion: string }>;
+  list<R extends Resource>(
+    resource: R,
+    options?: ListOptions,
+  ): Promise<{ items: Kinds[R][]; resourceVersion: string }>;
   /** Ends (returns) when the signal aborts; rejects with Expired when the revision is no longer kept. */
   watch<R extends Resource>(resource: R, options: WatchOptions): AsyncIterable<WatchEvent<Kinds[R]>>;
-  create<R extends Resource>(resource: R, object: unknown, options?: { namespace?: string | undefined }): Promise<Kinds[R]>;
+  create<R extends Resource>(
+    resource: R,
+    object: unknown,
+    options?: { namespace?: string | undefined },
+  ): Promise<Kinds[R]>;
   /** Replaces spec and metadata; Conflict when metadata.resourceVersion is given and stale. */
   update<R extends Resource>(resource: R, object: Kinds[R]): Promise<Kinds[R]>;
   /** Replaces only `.status`. */
   updateStatus<R extends Resource>(resource: R, object: Kinds[R]): Promise<Kinds[R]>;
-  /** JSON merge patch (RFC 7386). */
-  patch<R extends Resource>(resource: R, key: ObjectKey, patch: object): Promise<Kinds[R]>;
+  /** JSON merge patch (RFC 7386) unless options say otherwise. */
+  patch<R extends Resource>(
+    resource: R,
+    key: ObjectKey,
+    patch: object,
+    options?: PatchOptions,
+  ): Promise<Kinds[R]>;
   delete<R extends Resource>(resource: R, key: ObjectKey, options?: DeleteOptions): Promise<Kinds[R]>;
 }

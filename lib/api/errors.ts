@@ -45,7 +45,12 @@ export type StatusReason = keyof typeof httpCode;
 /** An API call that was refused; `code` is the StatusReason, `status` the whole Kubernetes Status object. */
 export class ApiError extends PodwireError {
   readonly status: FailureStatus;
-  constructor(reason: StatusReason, message: string, details?: FailureStatus['details'], options?: { cause?: unknown }) {
+  constructor(
+    reason: StatusReason,
+    message: string,
+    details?: FailureStatus['details'],
+    options?: { cause?: unknown },
+  ) {
     super(reason, message, options);
     this.status = {
       kind: 'Status',

@@ -14,7 +14,12 @@ import type { IVolume } from 'kubernetes-models/v1/Volume';
 type Meta = NonNullable<IPod['metadata']>;
 
 /** metadata as it stands once an object was stored: name, uid, resourceVersion and creationTimestamp are there. */
-export type ObjectMeta = Meta & { name: string; uid: string; resourceVersion: string; creationTimestamp: string };
+export type ObjectMeta = Meta & {
+  name: string;
+  uid: string;
+  resourceVersion: string;
+  creationTimestamp: string;
+};
 
 /** An object as the store keeps it. */
 export interface ApiObject {

@@ -1,0 +1,73 @@
+// Fills in what a manifest left out, as Kubernetes does before it stores an object; also the QoS class.
+// Assumes the schema check has passed. Changes the object it is given: the caller hands in its own copy.
+// O(fields); pure otherwise. Source: k8s.io/kubernetes/pkg/apis/core/v1/defaults.go (v1.34) and the default admission.
+import { compareQuantities } from './quantity.ts';
+import type { Container, PodSpec, Volume } from './types.ts';
+
+/** Kubernetes' defaults of a Pod's spec. */
+export function defaultPodSpec(spec: PodSpec): void {
+  spec.restartPolicy ||= 'Always';
+  spec.dnsPolicy ||= 'ClusterFirst';
+  spec.terminationGracePeriodSeconds ??= 30;
+  spec.securityContext ??= {};
+  spec.schedulerName ||= 'default-scheduler';
+  spec.enableServiceLinks ??= true;
+  spec.serviceAccountName ||= spec.serviceAccount || 'default';
+  spec.serviceAccount = spec.serviceAccountName;
+  spec.preemptionPolicy ??= 'PreemptLowerPriority';
+  spec.priority ??= 0;
+  for (const volume of spec.volumes ?? []) defaultVolume(volume);
+  for (const container of [...(spec.initContainers ?? []), ...spec.containers])
+    defaultContainer(container, spec);
+}
+
+function defaultContainer(container: Container, spec: PodSpec): void {
+  container.imagePullPolicy ||= container.image ? defaultPullPolicy(container.image) : 'IfNotPresent';
+  container.terminationMessagePath ||= '/dev/termination-log';
+  container.terminationMessagePolicy ||= 'File';
+  container.resources ??= {};
+  for (const port of container.ports ?? []) {
+    port.protocol ||= 'TCP';
+    if (spec.hostNetwork) port.hostPort ||= port.containerPort;
+  }
+  for (const { valueFrom } of container.env ?? []) {
+    if (valueFrom?.fieldRef) valueFrom.fieldRef.apiVersion ||= 'v1';
+  }
+  const { limits } = container.resources;
+  if (limits) container.resources.requests = { ...limits, ...container.resources.requests };
+}
+
+function defaultVolume(volume: Volume): void {
+  const sources = Object.keys(volume).filter((key) => key !== 'name');
+  if (sources.length === 0) volume.emptyDir = {};
+  if (volume.hostPath) volume.hostPath.type ??= '';
+}
+
+/** Always for `:latest` or no tag at all, else IfNotPresent. A digest pins the image, whatever its tag. */
+export function defaultPullPolicy(image: string): 'Always' | 'IfNotPresent' {
+  if (image.includes('@')) return 'IfNotPresent';
+  const last = image.slice(image.lastIndexOf('/') + 1);
+  const colon = last.indexOf(':');
+  return colon < 0 || last.slice(colon + 1) === 'latest' ? 'Always' : 'IfNotPresent';
+}
+
+export type QosClass = 'Guaranteed' | 'Burstable' | 'BestEffort';
+
+/** By cpu and memory alone: none set, all limits equal to requests, or anything between. Pure. */
+export function qosClassOf(spec: PodSpec): QosClass {
+  const containers = [...(spec.initContainers ?? []), ...spec.containers];
+  const isSet = (value: string | number | undefined): value is string | number =>
+    value !== undefined && Number.parseFloat(String(value)) !== 0;
+  let any = false;
+  let guaranteed = true;
+  for (const { resources } of containers) {
+    for (const name of ['cpu', 'memory']) {
+      const limit = resources?.limits?.[name];
+      const request = resources?.requests?.[name] ?? limit;
+      if (isSet(limit) || isSet(request)) any = true;
+      if (!isSet(limit) || !isSet(request) || compareQuantities(limit, request) !== 0) guaranteed = false;
+    }
+  }
+  if (!any) return 'BestEffort';
+  return guaranteed ? 'Guaranteed' : 'Burstable';
+}

@@ -1,0 +1,246 @@
+// Kubernetes' rules for one container: ports, environment, mounts, resources, security.
+// Assumes the schema check and defaulting have run. Collects every fault; O(fields); pure.
+// Source: k8s.io/kubernetes/pkg/apis/core/validation/validation.go (v1.34)
+import {
+  duplicate,
+  type FieldError,
+  forbidden,
+  invalid,
+  notFound,
+  notSupported,
+  required,
+} from './field-errors.ts';
+import { dnsLabelFault, envNameFault, portNameFault } from './names.ts';
+import { compareQuantities } from './quantity.ts';
+import { fieldRefPaths, isFieldRef } from './supported.ts';
+import type { Container, PodSpec } from './types.ts';
+import { pushFault } from './validation.ts';
+
+export function validateContainers(spec: PodSpec): FieldError[] {
+  const errors: FieldError[] = [];
+  if (spec.containers.length === 0) errors.push(required('spec.containers'));
+  const names = new Set<string>();
+  const volumes = new Set((spec.volumes ?? []).map(({ name }) => name));
+  spec.containers.forEach((container, at) => {
+    const path = `spec.containers[${at}]`;
+    errors.push(...nameErrors(container.name, names, path));
+    errors.push(...imageErrors(container, path));
+    errors.push(...portErrors(container, spec, path));
+    errors.push(...envErrors(container, path));
+    errors.push(...mountErrors(container, volumes, path));
+    errors.push(...resourceErrors(container, path));
+    errors.push(...securityErrors(container, `${path}.securityContext`));
+  });
+  errors.push(...hostPortConflicts(spec));
+  return errors;
+}
+
+function nameErrors(name: string, seen: Set<string>, path: string): FieldError[] {
+  if (!name) return [required(`${path}.name`)];
+  const fault = dnsLabelFault(name);
+  if (fault) return [invalid(`${path}.name`, name, fault)];
+  if (seen.has(name)) return [duplicate(`${path}.name`, name)];
+  seen.add(name);
+  return [];
+}
+
+function imageErrors(container: Container, path: string): FieldError[] {
+  const errors: FieldError[] = [];
+  const { image = '' } = container;
+  if (image === '') errors.push(required(`${path}.image`));
+  else if (image.trim() !== image)
+    errors.push(invalid(`${path}.image`, image, 'must not have leading or trailing whitespace'));
+  else if (/[\s\0]/.test(image) || image.startsWith('-'))
+    errors.push(
+      invalid(`${path}.image`, image, 'must be an image reference like docker.io/library/nginx:1.27'),
+    );
+  const words: [string, string][] = [['workingDir', container.workingDir ?? '']];
+  for (const [at, word] of (container.command ?? []).entries()) words.push([`command[${at}]`, word]);
+  for (const [at, word] of (container.args ?? []).entries()) words.push([`args[${at}]`, word]);
+  for (const [field, word] of words) pushFault(errors, `${path}.${field}`, word, nulFault(word));
+  return errors;
+}
+
+/** The kernel ends every argument and path at a NUL, so none can be passed on. */
+export const nulFault = (text: string): string | undefined =>
+  text.includes('\0') ? 'must not contain a NUL' : undefined;
+
+const portFault = (port: number): string | undefined =>
+  port >= 1 && port <= 65535 ? undefined : 'must be between 1 and 65535, inclusive';
+
+function portErrors(container: Container, spec: PodSpec, path: string): FieldError[] {
+  const errors: FieldError[] = [];
+  const names = new Set<string>();
+  container.ports?.forEach((port, at) => {
+    const where = `${path}.ports[${at}]`;
+    if (port.name) {
+      pushFault(errors, `${where}.name`, port.name, portNameFault(port.name));
+      if (names.has(port.name)) errors.push(duplicate(`${where}.name`, port.name));
+      names.add(port.name);
+    }
+    if (port.containerPort === 0) errors.push(required(`${where}.containerPort`));
+    else pushFault(errors, `${where}.containerPort`, port.containerPort, portFault(port.containerPort));
+    if (!port.hostPort) return;
+    pushFault(errors, `${where}.hostPort`, port.hostPort, portFault(port.hostPort));
+    if (spec.hostNetwork && port.hostPort !== port.containerPort)
+      errors.push(
+        invalid(
+          `${where}.containerPort`,
+          port.containerPort,
+          'must match `hostPort` when `hostNetwork` is true',
+        ),
+      );
+  });
+  return errors;
+}
+
+function hostPortConflicts(spec: PodSpec): FieldError[] {
+  const errors: FieldError[] = [];
+  const taken = new Set<string>();
+  spec.containers.forEach((container, at) => {
+    container.ports?.forEach((port, index) => {
+      if (!port.hostPort) return;
+      const key = `${port.protocol ?? 'TCP'}/${port.hostIP ?? ''}/${port.hostPort}`;
+      if (taken.has(key)) errors.push(duplicate(`spec.containers[${at}].ports[${index}].hostPort`, key));
+      taken.add(key);
+    });
+  });
+  return errors;
+}
+
+function envErrors(container: Container, path: string): FieldError[] {
+  const errors: FieldError[] = [];
+  container.env?.forEach((variable, at) => {
+    const where = `${path}.env[${at}]`;
+    if (!variable.name) errors.push(required(`${where}.name`));
+    else pushFault(errors, `${where}.name`, variable.name, envNameFault(variable.name));
+    pushFault(errors, `${where}.value`, variable.value, nulFault(variable.value ?? ''));
+    const from = variable.valueFrom;
+    if (from === undefined) return;
+    const sources = Object.keys(from);
+    if (sources.length === 0)
+      errors.push(
+        invalid(
+          `${where}.valueFrom`,
+          '',
+          'must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`',
+        ),
+      );
+    if (variable.value)
+      errors.push(invalid(`${where}.valueFrom`, '', 'may not be specified when `value` is not empty'));
+    else if (sources.length > 1)
+      errors.push(invalid(`${where}.valueFrom`, '', 'may not have more than one field specified at a time'));
+    if (from.fieldRef) errors.push(...fieldRefErrors(from.fieldRef, `${where}.valueFrom.fieldRef`));
+  });
+  return errors;
+}
+
+function fieldRefErrors(ref: { apiVersion?: string; fieldPath: string }, path: string): FieldError[] {
+  if (ref.apiVersion !== 'v1') return [notSupported(`${path}.apiVersion`, ref.apiVersion, ['v1'])];
+  if (!ref.fieldPath) return [required(`${path}.fieldPath`)];
+  return isFieldRef(ref.fieldPath) ? [] : [notSupported(`${path}.fieldPath`, ref.fieldPath, fieldRefPaths)];
+}
+
+function mountErrors(container: Container, volumes: ReadonlySet<string>, path: string): FieldError[] {
+  const errors: FieldError[] = [];
+  const points = new Set<string>();
+  container.volumeMounts?.forEach((mount, at) => {
+    const where = `${path}.volumeMounts[${at}]`;
+    if (!mount.name) errors.push(required(`${where}.name`));
+    else if (!volumes.has(mount.name)) errors.push(notFound(`${where}.name`, mount.name));
+    if (!mount.mountPath) errors.push(required(`${where}.mountPath`));
+    else pushFault(errors, `${where}.mountPath`, mount.mountPath, pathFault(mount.mountPath));
+    if (points.has(mount.mountPath))
+      errors.push(invalid(`${where}.mountPath`, mount.mountPath, 'must be unique'));
+    points.add(mount.mountPath);
+    if (mount.subPath) {
+      const fault = mount.subPath.startsWith('/') ? 'must be a relative path' : backstepFault(mount.subPath);
+      pushFault(errors, `${where}.subPath`, mount.subPath, fault);
+    }
+    if (mount.mountPropagation === 'Bidirectional' && !container.securityContext?.privileged)
+      errors.push(
+        forbidden(
+          `${where}.mountPropagation`,
+          'Bidirectional mount propagation is available only to privileged containers',
+        ),
+      );
+  });
+  return errors;
+}
+
+const backstepFault = (path: string): string | undefined =>
+  path.split('/').includes('..') ? "must not contain '..'" : undefined;
+
+/** An absolute path that does not climb. Stricter than Kubernetes, which lets `..` in a mountPath pass to the runtime. */
+export function pathFault(path: string): string | undefined {
+  if (!path.startsWith('/')) return 'must be an absolute path';
+  return backstepFault(path) ?? nulFault(path);
+}
+
+function resourceErrors(container: Container, path: string): FieldError[] {
+  const errors: FieldError[] = [];
+  const { limits = {}, requests = {} } = container.resources ?? {};
+  for (const [kind, list] of [
+    ['limits', limits],
+    ['requests', requests],
+  ] as const) {
+    for (const [name, amount] of Object.entries(list)) {
+      if (compareQuantities(amount, 0) < 0)
+        errors.push(
+          invalid(`${path}.resources.${kind}[${name}]`, amount, 'must be greater than or equal to 0'),
+        );
+    }
+  }
+  for (const [name, amount] of Object.entries(requests)) {
+    const limit = limits[name];
+    if (limit !== undefined && compareQuantities(amount, limit) > 0)
+      errors.push(
+        invalid(
+          `${path}.resources.requests`,
+          amount,
+          `must be less than or equal to ${name} limit of ${limit}`,
+        ),
+      );
+  }
+  return errors;
+}
+
+const maxId = 2_147_483_647;
+export const idFault = (id: number | undefined): string | undefined =>
+  id === undefined || (id >= 0 && id <= maxId) ? undefined : `must be between 0 and ${maxId}, inclusive`;
+
+function securityErrors(container: Container, path: string): FieldError[] {
+  const context = container.securityContext;
+  if (context === undefined) return [];
+  const errors: FieldError[] = [];
+  pushFault(errors, `${path}.runAsUser`, context.runAsUser, idFault(context.runAsUser));
+  pushFault(errors, `${path}.runAsGroup`, context.runAsGroup, idFault(context.runAsGroup));
+  if (context.seccompProfile && !context.seccompProfile.type)
+    errors.push(required(`${path}.seccompProfile.type`));
+  const add = context.capabilities?.add ?? [];
+  for (const [list, names] of [
+    ['add', add],
+    ['drop', context.capabilities?.drop ?? []],
+  ] as const) {
+    names.forEach((name, at) => {
+      if (!/^[A-Z][A-Z0-9_]*$/.test(name))
+        errors.push(
+          invalid(`${path}.capabilities.${list}[${at}]`, name, 'must be a capability like NET_ADMIN, or ALL'),
+        );
+    });
+  }
+  if (context.allowPrivilegeEscalation !== false) return errors;
+  if (context.privileged)
+    errors.push(
+      invalid(path, context, 'cannot set `allowPrivilegeEscalation` to false and `privileged` to true'),
+    );
+  if (add.some((name) => name === 'SYS_ADMIN' || name === 'CAP_SYS_ADMIN'))
+    errors.push(
+      invalid(
+        path,
+        context,
+        'cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN',
+      ),
+    );
+  return errors;
+}

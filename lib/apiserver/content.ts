@@ -1,0 +1,80 @@
+// What goes in and out of the HTTP server: bodies in JSON or YAML, answers as objects, Tables or Status.
+// Assumes Kubernetes' content types. O(size of the body).
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { ApiError } from '../api/errors.ts';
+import type { IncludeObject } from '../api/table.ts';
+import { messageOf } from '../exec/errors.ts';
+
+const jsonTypes = [
+  'application/json',
+  'application/merge-patch+json',
+  'application/strategic-merge-patch+json',
+  'application/json-patch+json',
+];
+const yamlTypes = ['application/yaml', 'application/x-yaml', 'text/yaml'];
+
+/** Replaces the framework's parsers: a body that cannot be read is a Status, too. */
+export function addParsers(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(jsonTypes, { parseAs: 'string' }, async (_request: FastifyRequest, text: string) =>
+    parseJson(text),
+  );
+  app.addContentTypeParser(yamlTypes, { parseAs: 'string' }, async (_request: FastifyRequest, text: string) =>
+    parseYaml(text),
+  );
+}
+
+function parseJson(text: string): unknown {
+  if (text.trim() === '') return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ApiError('BadRequest', `the body is not JSON: ${messageOf(cause)}`, undefined, { cause });
+  }
+}
+
+async function parseYaml(text: string): Promise<unknown> {
+  const { parseAllDocuments } = await import('yaml');
+  const documents = parseAllDocuments(text);
+  const [first, ...more] = Array.isArray(documents) ? documents : [];
+  if (!first) return undefined;
+  if (more.length > 0)
+    throw new ApiError('BadRequest', 'the body holds several YAML documents; send one a request');
+  if (first.errors.length > 0)
+    throw new ApiError('BadRequest', `the body is not YAML: ${first.errors[0]!.message}`);
+  // Few aliases are honest; many are a bomb.
+  return first.toJS({ maxAliasCount: 100 });
+}
+
+export function sendJson(reply: FastifyReply, code: number, body: unknown): FastifyReply {
+  return reply.code(code).type('application/json').send(JSON.stringify(body));
+}
+
+/** Any failure as an ApiError: the framework's own, and what nobody expected. */
+export function toApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  const code = (error as { code?: unknown }).code;
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
+    return new ApiError('RequestEntityTooLarge', 'the body is larger than 3 MiB');
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
+    return new ApiError(
+      'UnsupportedMediaType',
+      `send the body as ${[...jsonTypes, yamlTypes[0]].join(', ')}`,
+    );
+  const status = (error as { statusCode?: unknown }).statusCode;
+  if (typeof status === 'number' && status >= 400 && status < 500)
+    return new ApiError('BadRequest', messageOf(error));
+  return new ApiError('InternalError', `Internal error occurred: ${messageOf(error)}`, undefined, {
+    cause: error,
+  });
+}
+
+/** True when the client would rather have a Table (kubectl get). */
+export function wantsTable(accept: string | undefined): boolean {
+  const first = accept?.split(',').find((one) => one.includes('application/json')) ?? '';
+  return /;\s*as=Table\b/.test(first);
+}
+
+export function includeObject(value: string | undefined): IncludeObject {
+  return value === 'None' || value === 'Object' ? value : 'Metadata';
+}

@@ -1,0 +1,400 @@
+// The API itself, in process: schema check, defaults, admission, validation, commit; lists, watches, graceful delete.
+// Assumes it alone writes the store's /registry/ keys. Objects it returns are frozen and shared: never changed.
+// A write is O(fields) and one store write; a watch costs O(its changes).
+import { isDeepStrictEqual } from 'node:util';
+import type {
+  Client,
+  DeleteOptions,
+  ListOptions,
+  ObjectKey,
+  PatchOptions,
+  WatchEvent,
+  WatchOptions,
+} from '../api/client.ts';
+import { ApiError } from '../api/errors.ts';
+import { applyPatch } from '../api/patch.ts';
+import { resources } from '../api/resources.ts';
+import { checkSchema } from '../api/schema.ts';
+import { parseSelectors } from '../api/selectors.ts';
+import type { ApiObject, Binding, Kinds, Pod, Resource } from '../api/types.ts';
+import { validateMeta, validateMetaUpdate } from '../api/validation.ts';
+import { isStoreError, type Store, type StoreEntry } from '../store/store.ts';
+import { conflictError, existsError, expiredError, forbiddenError } from './api-errors.ts';
+import {
+  type Body,
+  carriedMetadata,
+  checkPreconditions,
+  keyIn,
+  newMetadata,
+  readBody,
+  refuse,
+  setNamespace,
+} from './bodies.ts';
+import { decideDeletion } from './deletion.ts';
+import { keyOf, parseRevision, prefixOf } from './keys.ts';
+import {
+  emptyNamespace,
+  finishNamespace,
+  markNamespaceDeleted,
+  systemNamespaces,
+  unlessGone,
+} from './namespaces.ts';
+import { ObjectTable, relaxed } from './object-table.ts';
+import { copyJson, generateName, timestamp } from './objects.ts';
+import { type Strategy, strategies } from './strategies.ts';
+import { WatchStream, watchEventOf } from './watch-stream.ts';
+
+export interface AdmitRequest {
+  readonly operation: 'CREATE' | 'UPDATE';
+  readonly resource: Resource;
+  /** May be changed: it is the registry's private copy, after defaulting and before validation. */
+  readonly object: ApiObject;
+  readonly old?: ApiObject;
+}
+/** Changes the object, or refuses it by throwing an ApiError. */
+export type Admit = (request: AdmitRequest) => void | Promise<void>;
+
+export interface RegistryOptions {
+  store: Store;
+  admit?: readonly Admit[];
+  /** Milliseconds since the epoch. */
+  now?: () => number;
+  /** How long an event is kept; 3600 unless told. */
+  eventTtlSeconds?: number;
+  /** History older than this is forgotten, watches from before get Expired. 300 000 unless told. */
+  compactionMs?: number;
+  /** Failures of the housekeeping, which nobody waits for. */
+  onError?: (error: unknown) => void;
+}
+
+const bookmarkMs = 60_000;
+const nameAttempts = 8;
+
+export class Registry implements Client {
+  readonly #table: ObjectTable;
+  readonly #options: Required<RegistryOptions>;
+  readonly #watches = new Set<WatchStream>();
+  readonly #timers: NodeJS.Timeout[] = [];
+  #compactNext = 0;
+
+  constructor(options: RegistryOptions) {
+    this.#options = {
+      ...{ admit: [], now: Date.now, eventTtlSeconds: 3600, compactionMs: 300_000, onError: () => {} },
+      ...options,
+    };
+    this.#table = new ObjectTable(options.store, this.#options.eventTtlSeconds);
+  }
+
+  /** Makes the namespaces that are always there, ends deletions that were cut off, and starts the housekeeping. */
+  async start(): Promise<void> {
+    for (const name of systemNamespaces) {
+      if (!(await this.#table.store.get(keyOf('namespaces', { name }))))
+        await this.create('namespaces', { metadata: { name } });
+    }
+    for (const { metadata } of (await this.list('namespaces')).items)
+      if (metadata.deletionTimestamp) await emptyNamespace(this.#table, metadata.name, this.#deletePod);
+    this.#compactNext = await this.#table.store.revision();
+    this.#every(this.#options.compactionMs, () => this.#compact());
+    this.#every(bookmarkMs, () => this.#bookmarks());
+  }
+
+  /** Ends all watches; the store stays open, for who opened it closes it. */
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    for (const watch of [...this.#watches]) watch.close();
+  }
+
+  async get<R extends Resource>(resource: R, key: ObjectKey): Promise<Kinds[R]> {
+    return this.#table.decode(await this.#table.entry(resource, key)) as Kinds[R];
+  }
+
+  async list<R extends Resource>(
+    resource: R,
+    options: ListOptions = {},
+  ): Promise<{ items: Kinds[R][]; resourceVersion: string }> {
+    const matches = parseSelectors(resource, options);
+    const { items, revision } = await this.#table.list(resource, options.namespace);
+    return {
+      items: matches ? items.filter((one) => matches(one)) : items,
+      resourceVersion: String(revision),
+    };
+  }
+
+  async *watch<R extends Resource>(resource: R, options: WatchOptions): AsyncGenerator<WatchEvent<Kinds[R]>> {
+    yield* (await this.openWatch(resource, options)) as AsyncIterable<WatchEvent<Kinds[R]>>;
+  }
+
+  /** As watch, but the watch stands when this resolves, and what is wrong with the request rejects here. */
+  async openWatch(resource: Resource, options: WatchOptions): Promise<WatchStream> {
+    const matches = parseSelectors(resource, options);
+    const prefix = prefixOf(resource, options.namespace);
+    const stream = new WatchStream();
+    let from = parseRevision(options.resourceVersion);
+    if (from === undefined) {
+      const { items, revision } = await this.#table.list(resource, options.namespace);
+      for (const object of items)
+        if (!matches || matches(object)) stream.push({ type: 'ADDED', object }, revision);
+      stream.bookmark(revision, 'initial-end');
+      from = revision;
+    }
+    let failure: unknown;
+    const stop = this.#table.store.watch(prefix, from, {
+      events: (events) => {
+        for (const event of events) {
+          const told = watchEventOf(event, this.#table.decode, matches);
+          if (told) stream.push(told, event.entry.revision);
+        }
+      },
+      error: (error) => {
+        failure = isStoreError(error, 'STORE_COMPACTED') ? expiredError(error.message) : error;
+        stream.fail(failure);
+      },
+    });
+    if (failure !== undefined) throw failure;
+    this.#keep(stream, options.signal, stop);
+    return stream;
+  }
+
+  #keep(stream: WatchStream, signal: AbortSignal, stop: () => void): void {
+    const abort = (): void => stream.abort();
+    this.#watches.add(stream);
+    signal.addEventListener('abort', abort, { once: true });
+    stream.onClose(() => {
+      stop();
+      this.#watches.delete(stream);
+      signal.removeEventListener('abort', abort);
+    });
+    if (signal.aborted) stream.abort();
+  }
+
+  async create<R extends Resource>(
+    resource: R,
+    object: unknown,
+    options: { namespace?: string | undefined } = {},
+  ): Promise<Kinds[R]> {
+    const strategy = strategyOf(resource);
+    const { object: draft, errors } = readBody(resource, object);
+    setNamespace(resource, draft, options.namespace);
+    const base = draft.metadata.name ? undefined : draft.metadata.generateName;
+    draft.metadata = newMetadata(
+      draft.metadata,
+      this.#options.now(),
+      strategy.countsGenerations ? 1 : undefined,
+    );
+    if (base) draft.metadata.name = generateName(base);
+    strategy.setDefaults(draft);
+    for (const admit of this.#options.admit) await admit({ operation: 'CREATE', resource, object: draft });
+    strategy.prepareCreate(draft);
+    refuse(resource, draft, [
+      ...errors,
+      ...validateMeta(draft.metadata, strategy.metaRules),
+      ...strategy.validate(draft),
+    ]);
+    await this.#checkNamespace(resource, draft);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return (await this.#table.put(resource, draft)) as Kinds[R];
+      } catch (error) {
+        if (!isStoreError(error, 'STORE_CONFLICT')) throw error;
+        if (!base || attempt === nameAttempts) throw existsError(resource, draft.metadata.name);
+        draft.metadata.name = generateName(base);
+      }
+    }
+  }
+
+  async update<R extends Resource>(resource: R, object: Kinds[R]): Promise<Kinds[R]> {
+    let first: Body | undefined = readBody(resource, object);
+    const key = keyIn(resource, first.object);
+    return this.#change(resource, key, () => {
+      const body = first ?? readBody(resource, object);
+      first = undefined; // it is changed on the way; another attempt needs its own copy
+      return body;
+    });
+  }
+
+  async updateStatus<R extends Resource>(resource: R, object: Kinds[R]): Promise<Kinds[R]> {
+    return this.#changeStatus(resource, keyIn(resource, object), () => object);
+  }
+
+  async patch<R extends Resource>(
+    resource: R,
+    key: ObjectKey,
+    patch: object,
+    options: PatchOptions = {},
+  ): Promise<Kinds[R]> {
+    const apply = (current: ApiObject): ApiObject => {
+      const patched = applyPatch(current, patch, options.type ?? 'merge') as ApiObject;
+      return patched.metadata ? patched : { ...patched, metadata: {} as ApiObject['metadata'] };
+    };
+    if (options.subresource === 'status') return this.#changeStatus(resource, key, apply);
+    return this.#change(resource, key, (current) => readBody(resource, apply(current)));
+  }
+
+  async delete<R extends Resource>(
+    resource: R,
+    key: ObjectKey,
+    options: DeleteOptions = {},
+  ): Promise<Kinds[R]> {
+    if (resource !== 'namespaces') return (await this.#deleteObject(resource, key, options)) as Kinds[R];
+    const namespace = await markNamespaceDeleted(this.#table, key.name, {
+      ...options,
+      now: this.#options.now(),
+    });
+    await emptyNamespace(this.#table, key.name, this.#deletePod);
+    return namespace as Kinds[R];
+  }
+
+  /** Deletes what a list would show; gives what was there. */
+  async deleteCollection<R extends Resource>(
+    resource: R,
+    list: ListOptions,
+    options: DeleteOptions = {},
+  ): Promise<Kinds[R][]> {
+    const { items } = await this.list(resource, list);
+    for (const { metadata } of items) await unlessGone(() => this.delete(resource, metadata, options));
+    return items;
+  }
+
+  /** What a scheduler says: this Pod runs on that node. Conflict when it has been said already. */
+  async bind(key: ObjectKey, binding: Binding): Promise<void> {
+    const nodeName = binding?.target?.name;
+    if (typeof nodeName !== 'string' || nodeName === '')
+      throw new ApiError('Invalid', 'Binding is invalid: target.name: Required value');
+    await this.#table.retry('pods', key, async (old) => {
+      const pod = this.#table.decode(old) as Pod;
+      if (pod.spec.nodeName)
+        throw conflictError(
+          'pods',
+          key.name,
+          `pod ${key.name} is already assigned to node ${JSON.stringify(pod.spec.nodeName)}`,
+        );
+      const scheduled = {
+        type: 'PodScheduled',
+        status: 'True',
+        lastTransitionTime: timestamp(this.#options.now()),
+      };
+      const conditions = [
+        ...(pod.status?.conditions ?? []).filter(({ type }) => type !== 'PodScheduled'),
+        scheduled,
+      ];
+      const bound: Pod = { ...pod, spec: { ...pod.spec, nodeName }, status: { ...pod.status, conditions } };
+      return this.#table.put('pods', bound, { old });
+    });
+  }
+
+  async #checkNamespace(resource: Resource, draft: ApiObject): Promise<void> {
+    const name = draft.metadata.namespace;
+    if (!resources[resource].namespaced || name === undefined) return;
+    const namespace = await this.get('namespaces', { name });
+    if (namespace.metadata.deletionTimestamp && resource !== 'events')
+      throw forbiddenError(
+        resource,
+        draft.metadata.name,
+        `unable to create new content in namespace ${name} because it is being terminated`,
+      );
+  }
+
+  async #change<R extends Resource>(
+    resource: R,
+    key: ObjectKey,
+    read: (current: ApiObject) => Body,
+  ): Promise<Kinds[R]> {
+    const strategy = strategyOf(resource);
+    return (await this.#table.retry(resource, key, async (entry) => {
+      const old = this.#table.decode(entry);
+      const { object: next, errors } = read(old);
+      checkPreconditions(resource, old, next.metadata);
+      if (resources[resource].namespaced) next.metadata.namespace ||= old.metadata.namespace!;
+      errors.push(...validateMetaUpdate(next.metadata, old.metadata));
+      next.metadata = carriedMetadata(next.metadata, old.metadata);
+      if (strategy.statusType) (next as Pod).status = (old as Pod).status!;
+      strategy.setDefaults(next);
+      for (const admit of this.#options.admit)
+        await admit({ operation: 'UPDATE', resource, object: next, old });
+      errors.push(...validateMeta(next.metadata, strategy.metaRules), ...strategy.validate(next));
+      refuse(resource, next, [...errors, ...strategy.validateUpdate(next, old)]);
+      return this.#commitChange(resource, next, entry);
+    })) as Kinds[R];
+  }
+
+  async #commitChange(resource: Resource, next: ApiObject, entry: StoreEntry): Promise<ApiObject> {
+    const old = this.#table.decode(entry);
+    if (strategyOf(resource).countsGenerations && !isDeepStrictEqual((next as Pod).spec, (old as Pod).spec))
+      next.metadata.generation = (old.metadata.generation ?? 0) + 1;
+    const { deletionTimestamp, deletionGracePeriodSeconds } = old.metadata;
+    const wasHeld =
+      deletionTimestamp !== undefined && deletionGracePeriodSeconds === 0 && old.metadata.finalizers?.length;
+    if (wasHeld && !next.metadata.finalizers?.length) return this.#removeObject(resource, entry);
+    return this.#table.put(resource, next, { old: entry });
+  }
+
+  async #changeStatus<R extends Resource>(
+    resource: R,
+    key: ObjectKey,
+    make: (current: ApiObject) => ApiObject,
+  ): Promise<Kinds[R]> {
+    const { statusType } = strategyOf(resource);
+    if (statusType === undefined) throw new ApiError('MethodNotAllowed', `${resource} have no status`);
+    return (await this.#table.retry(resource, key, async (entry) => {
+      const old = this.#table.decode(entry);
+      const body = make(old) as Pod;
+      checkPreconditions(resource, old, body.metadata);
+      const status = copyJson(body.status ?? {});
+      const faults = checkSchema(statusType, status);
+      refuse(
+        resource,
+        old,
+        faults.map((one) => ({ ...one, field: one.field ? `status.${one.field}` : 'status' })),
+      );
+      return this.#table.put(resource, { ...old, status } as ApiObject, { old: entry, options: relaxed });
+    })) as Kinds[R];
+  }
+
+  async #deleteObject(resource: Resource, key: ObjectKey, options: DeleteOptions): Promise<ApiObject> {
+    return this.#table.retry(resource, key, async (entry) => {
+      const object = this.#table.decode(entry);
+      checkPreconditions(resource, object, options.preconditions ?? {});
+      const decided = decideDeletion(resource, object, {
+        requested: options.gracePeriodSeconds,
+        now: this.#options.now(),
+      });
+      if (decided.action === 'nothing') return object;
+      if (decided.action === 'remove') return this.#removeObject(resource, entry);
+      const { generation } = object.metadata;
+      const metadata = {
+        ...object.metadata,
+        ...(generation === undefined ? {} : { generation: generation + 1 }),
+        deletionTimestamp: timestamp(decided.deletionTimestamp),
+        deletionGracePeriodSeconds: decided.graceSeconds,
+      };
+      return this.#table.put(resource, { ...object, metadata }, { old: entry });
+    });
+  }
+
+  readonly #deletePod = (key: ObjectKey): Promise<unknown> => this.#deleteObject('pods', key, {});
+
+  async #removeObject(resource: Resource, entry: StoreEntry): Promise<ApiObject> {
+    const gone = await this.#table.remove(resource, entry);
+    if (resource === 'pods') await finishNamespace(this.#table, gone.metadata.namespace!);
+    return gone;
+  }
+
+  #every(ms: number, work: () => Promise<void>): void {
+    this.#timers.push(setInterval(() => void work().catch(this.#options.onError), ms).unref());
+  }
+
+  /** Forgets what was history already at the last run: so every revision is kept for one interval at least. */
+  async #compact(): Promise<void> {
+    const upTo = this.#compactNext;
+    this.#compactNext = await this.#table.store.revision();
+    await this.#table.store.compact(upTo);
+  }
+
+  async #bookmarks(): Promise<void> {
+    const revision = await this.#table.store.revision();
+    for (const watch of this.#watches) watch.bookmark(revision, 'progress');
+  }
+}
+
+const strategyOf = (resource: Resource): Strategy<ApiObject> =>
+  strategies[resource] as unknown as Strategy<ApiObject>;

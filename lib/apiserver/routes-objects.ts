@@ -1,0 +1,259 @@
+// The REST verbs on every resource: one set of handlers, mounted under each resource's paths.
+// Assumes bodies were parsed and errors become Status elsewhere (server.ts). O(what is asked).
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { DeleteOptions, ListOptions, WatchEvent } from '../api/client.ts';
+import { ApiError } from '../api/errors.ts';
+import type { PatchType } from '../api/patch.ts';
+import { type ResourceInfo, resources } from '../api/resources.ts';
+import { checkSchema } from '../api/schema.ts';
+import { tableOf } from '../api/table.ts';
+import type { ApiObject, Kinds } from '../api/types.ts';
+import { includeObject, sendJson, toApiError, wantsTable } from './content.ts';
+import { fieldErrorsToApiError } from '../api/field-errors.ts';
+import { goneSignal, writeChunk } from './http-stream.ts';
+import { count, flag, type Query, text } from './queries.ts';
+import type { Registry } from './registry.ts';
+
+interface Route {
+  Params: { namespace?: string; name: string };
+  Querystring: Query;
+}
+type Request = FastifyRequest<Route>;
+type Handler = (request: Request, reply: FastifyReply) => Promise<FastifyReply | undefined>;
+
+export function addObjectRoutes(app: FastifyInstance, registry: Registry): void {
+  for (const info of Object.values(resources)) {
+    const handlers = new ObjectHandlers(registry, info);
+    const all = `/api/v1/${info.resource}`;
+    const collection = info.namespaced ? `/api/v1/namespaces/:namespace/${info.resource}` : all;
+    const one = `${collection}/:name`;
+    const on = (method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', url: string, handler: Handler): void => {
+      app.route<Route>({ method, url, handler });
+    };
+    if (info.namespaced) on('GET', all, handlers.list);
+    on('GET', collection, handlers.list);
+    on('POST', collection, handlers.create);
+    on('DELETE', collection, handlers.deleteCollection);
+    on('GET', one, handlers.get);
+    on('PUT', one, handlers.update);
+    on('PATCH', one, handlers.patch);
+    on('DELETE', one, handlers.delete);
+    if (!info.hasStatus) continue;
+    on('GET', `${one}/status`, handlers.get);
+    on('PUT', `${one}/status`, handlers.updateStatus);
+    on('PATCH', `${one}/status`, handlers.patchStatus);
+  }
+}
+
+const patchTypes: Readonly<Record<string, PatchType>> = {
+  'application/merge-patch+json': 'merge',
+  'application/strategic-merge-patch+json': 'strategic',
+  'application/json-patch+json': 'json',
+};
+
+class ObjectHandlers {
+  readonly #registry: Registry;
+  readonly #info: ResourceInfo;
+
+  constructor(registry: Registry, info: ResourceInfo) {
+    this.#registry = registry;
+    this.#info = info;
+  }
+
+  readonly get: Handler = async (request, reply) =>
+    this.#send(request, reply, await this.#registry.get(this.#info.resource, request.params));
+
+  readonly list: Handler = async (request, reply) => {
+    const options = listOptions(request);
+    if (flag(request.query, 'watch')) return this.#watch(request, reply, options);
+    const { items, resourceVersion } = await this.#registry.list(this.#info.resource, options);
+    if (wantsTable(request.headers.accept))
+      return sendJson(reply, 200, this.#table(request, items, resourceVersion));
+    const metadata = { resourceVersion };
+    return sendJson(reply, 200, { kind: `${this.#info.kind}List`, apiVersion: 'v1', metadata, items });
+  };
+
+  readonly create: Handler = async (request, reply) => {
+    refuseDryRun(request);
+    const { namespace } = request.params;
+    return this.#send(
+      request,
+      reply,
+      await this.#registry.create(this.#info.resource, request.body, { namespace }),
+      201,
+    );
+  };
+
+  readonly update: Handler = async (request, reply) =>
+    this.#send(request, reply, await this.#registry.update(this.#info.resource, this.#namedBody(request)));
+
+  readonly updateStatus: Handler = async (request, reply) =>
+    this.#send(
+      request,
+      reply,
+      await this.#registry.updateStatus(this.#info.resource, this.#namedBody(request)),
+    );
+
+  readonly patch: Handler = async (request, reply) => this.#patch(request, reply, undefined);
+  readonly patchStatus: Handler = async (request, reply) => this.#patch(request, reply, 'status');
+
+  readonly delete: Handler = async (request, reply) => {
+    const options = deleteOptions(request);
+    return this.#send(
+      request,
+      reply,
+      await this.#registry.delete(this.#info.resource, request.params, options),
+    );
+  };
+
+  readonly deleteCollection: Handler = async (request, reply) => {
+    const items = await this.#registry.deleteCollection(
+      this.#info.resource,
+      listOptions(request),
+      deleteOptions(request),
+    );
+    return sendJson(reply, 200, { kind: `${this.#info.kind}List`, apiVersion: 'v1', metadata: {}, items });
+  };
+
+  async #patch(
+    request: Request,
+    reply: FastifyReply,
+    subresource: 'status' | undefined,
+  ): Promise<FastifyReply> {
+    refuseDryRun(request);
+    const type = patchTypes[request.headers['content-type']?.split(';')[0]?.trim() ?? ''];
+    if (!type)
+      throw new ApiError(
+        'UnsupportedMediaType',
+        `a patch must be one of ${Object.keys(patchTypes).join(', ')}`,
+      );
+    const options = { type, ...(subresource ? { subresource } : {}) };
+    return this.#send(
+      request,
+      reply,
+      await this.#registry.patch(
+        this.#info.resource,
+        request.params,
+        (request.body ?? {}) as object,
+        options,
+      ),
+    );
+  }
+
+  /** The body of a PUT names the object that the address names. */
+  #namedBody(request: Request): Kinds[keyof Kinds] {
+    refuseDryRun(request);
+    const body = request.body as ApiObject | undefined;
+    const { name, namespace } = request.params;
+    if (
+      typeof body !== 'object' ||
+      body === null ||
+      typeof body.metadata !== 'object' ||
+      body.metadata === null
+    )
+      throw new ApiError('BadRequest', `the body must be one ${this.#info.kind} object with metadata`);
+    if (body.metadata.name !== name)
+      throw new ApiError(
+        'BadRequest',
+        `the name of the object (${body.metadata.name}) does not match the name on the URL (${name})`,
+      );
+    if (namespace && (body.metadata.namespace ?? namespace) !== namespace)
+      throw new ApiError(
+        'BadRequest',
+        `the namespace of the object (${body.metadata.namespace}) does not match the namespace on the URL (${namespace})`,
+      );
+    return {
+      ...body,
+      metadata: { ...body.metadata, ...(namespace ? { namespace } : {}) },
+    } as Kinds[keyof Kinds];
+  }
+
+  #send(request: Request, reply: FastifyReply, object: Kinds[keyof Kinds], code = 200): FastifyReply {
+    if (!wantsTable(request.headers.accept)) return sendJson(reply, code, object);
+    return sendJson(reply, code, this.#table(request, [object], object.metadata.resourceVersion));
+  }
+
+  #table(request: Request, items: Kinds[keyof Kinds][], resourceVersion: string): ReturnType<typeof tableOf> {
+    const include = includeObject(text(request.query, 'includeObject'));
+    return tableOf(this.#info.resource, items, { resourceVersion, now: Date.now(), includeObject: include });
+  }
+
+  async #watch(request: Request, reply: FastifyReply, list: ListOptions): Promise<undefined> {
+    const timeout = count(request.query, 'timeoutSeconds');
+    const gone = goneSignal(reply.raw);
+    const signal = timeout ? AbortSignal.any([gone, AbortSignal.timeout(timeout * 1000)]) : gone;
+    const resourceVersion = text(request.query, 'resourceVersion');
+    const sendInitial = flag(request.query, 'sendInitialEvents');
+    const options = { ...list, signal, ...(resourceVersion && !sendInitial ? { resourceVersion } : {}) };
+    const stream = await this.#registry.openWatch(this.#info.resource, options);
+    reply.hijack();
+    reply.raw.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-cache, private' });
+    reply.raw.flushHeaders();
+    const bookmarks = flag(request.query, 'allowWatchBookmarks');
+    const show = this.#watchForm(request);
+    try {
+      for await (const event of stream) {
+        if (event.type === 'BOOKMARK' && !(bookmarks && (sendInitial || !isInitialEnd(event)))) continue;
+        if (!(await writeChunk(reply.raw, `${JSON.stringify(show(event))}\n`, gone))) break;
+      }
+    } catch (error) {
+      reply.raw.write(`${JSON.stringify({ type: 'ERROR', object: toApiError(error).status })}\n`);
+    }
+    reply.raw.end();
+    return undefined;
+  }
+
+  /** As it is, or each object as a Table of one row; only the first names the columns. */
+  #watchForm(request: Request): (event: WatchEvent<ApiObject>) => object {
+    const { kind } = this.#info;
+    const bookmark = (object: object): object => ({
+      type: 'BOOKMARK',
+      object: { kind, apiVersion: 'v1', ...object },
+    });
+    if (!wantsTable(request.headers.accept))
+      return (event) => (event.type === 'BOOKMARK' ? bookmark(event.object) : event);
+    let isFirst = true;
+    return (event) => {
+      if (event.type === 'BOOKMARK') return bookmark(event.object);
+      const table = this.#table(
+        request,
+        [event.object as Kinds[keyof Kinds]],
+        event.object.metadata.resourceVersion,
+      );
+      const shown = isFirst ? table : { ...table, columnDefinitions: [] };
+      isFirst = false;
+      return { type: event.type, object: shown };
+    };
+  }
+}
+
+const isInitialEnd = (event: WatchEvent<ApiObject>): boolean =>
+  event.type === 'BOOKMARK' && event.object.metadata.annotations !== undefined;
+
+function listOptions(request: Request): ListOptions {
+  return {
+    namespace: request.params.namespace,
+    labelSelector: text(request.query, 'labelSelector'),
+    fieldSelector: text(request.query, 'fieldSelector'),
+  };
+}
+
+/** From the body (kubectl) or the address (curl). */
+function deleteOptions(request: Request): DeleteOptions {
+  refuseDryRun(request);
+  const body = (request.body ?? {}) as DeleteOptions & { dryRun?: string[] };
+  const faults = checkSchema('DeleteOptions', body);
+  if (faults.length > 0) throw fieldErrorsToApiError({ kind: 'DeleteOptions' }, faults);
+  if (body.dryRun?.length) throw new ApiError('BadRequest', 'dryRun: not supported by podwire 0.1 yet');
+  const grace = body.gracePeriodSeconds ?? count(request.query, 'gracePeriodSeconds');
+  return {
+    ...(grace === undefined || grace === null ? {} : { gracePeriodSeconds: grace }),
+    ...(body.preconditions ? { preconditions: body.preconditions } : {}),
+  };
+}
+
+/** A dry run that is not one would be worse than a refusal. */
+function refuseDryRun(request: Request): void {
+  if (text(request.query, 'dryRun'))
+    throw new ApiError('BadRequest', 'dryRun: not supported by podwire 0.1 yet');
+}

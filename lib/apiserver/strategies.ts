@@ -1,0 +1,92 @@
+// What is special about each kind when it is created or changed: defaults, initial status, rules.
+// Assumes a private copy that passed the schema check. One row a resource; O(fields); pure.
+import { defaultPodSpec, qosClassOf } from '../api/defaulting.ts';
+import type { FieldError } from '../api/field-errors.ts';
+import { unsupportedFields } from '../api/supported.ts';
+import type { Event, Kinds, Namespace, Node, Pod, Resource } from '../api/types.ts';
+import {
+  eventMetaRules,
+  type MetaRules,
+  namespaceMetaRules,
+  nodeMetaRules,
+  podMetaRules,
+  validateEvent,
+  validateNode,
+} from '../api/validation.ts';
+import { validatePodSpec, validatePodUpdate } from '../api/validation-pod.ts';
+
+export interface Strategy<T> {
+  readonly metaRules: MetaRules;
+  readonly statusType?: string;
+  /** Fills in what was left out. */
+  setDefaults(object: T): void;
+  /** Sets what a client may not choose. */
+  prepareCreate(object: T): void;
+  /** metadata.generation counts the changes of this kind's spec. */
+  readonly countsGenerations: boolean;
+  validate(object: T): FieldError[];
+  validateUpdate(object: T, old: T): FieldError[];
+}
+
+const pods: Strategy<Pod> = {
+  metaRules: podMetaRules,
+  statusType: 'PodStatus',
+  countsGenerations: true,
+  setDefaults(pod) {
+    pod.spec ??= { containers: [] };
+    defaultPodSpec(pod.spec);
+  },
+  prepareCreate(pod) {
+    pod.status = { phase: 'Pending', qosClass: qosClassOf(pod.spec) };
+  },
+  validate: (pod) => [...validatePodSpec(pod.spec), ...unsupportedFields(pod.spec)],
+  validateUpdate: (pod, old) => validatePodUpdate(pod.spec, old.spec),
+};
+
+const nodes: Strategy<Node> = {
+  metaRules: nodeMetaRules,
+  statusType: 'NodeStatus',
+  countsGenerations: false,
+  setDefaults(node) {
+    node.spec ??= {};
+    node.status ??= {};
+  },
+  prepareCreate() {}, // a kubelet registers its node together with its status
+  validate: validateNode,
+  validateUpdate: () => [],
+};
+
+const namespaces: Strategy<Namespace> = {
+  metaRules: namespaceMetaRules,
+  statusType: 'NamespaceStatus',
+  countsGenerations: false,
+  setDefaults(namespace) {
+    namespace.spec ??= { finalizers: ['kubernetes'] };
+    if (namespace.metadata.name)
+      namespace.metadata.labels = {
+        ...namespace.metadata.labels,
+        'kubernetes.io/metadata.name': namespace.metadata.name,
+      };
+  },
+  prepareCreate(namespace) {
+    namespace.status = { phase: 'Active' };
+  },
+  validate: () => [],
+  validateUpdate: () => [],
+};
+
+const events: Strategy<Event> = {
+  metaRules: eventMetaRules,
+  countsGenerations: false,
+  setDefaults() {},
+  prepareCreate() {},
+  validate: validateEvent,
+  validateUpdate: () => [],
+};
+
+export const strategies: { readonly [R in Resource]: Strategy<Kinds[R]> } = {
+  pods,
+  nodes,
+  namespaces,
+  events,
+};
