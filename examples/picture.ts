@@ -93,7 +93,10 @@ interface Link {
 
 /** Asks the kernel; undefined when no Pod has a network here. */
 export async function lookAtNetwork(): Promise<Network | undefined> {
-  const links = await json<Link[]>(['ip', '-j', 'address', 'show']);
+  const links = (await json<Link[]>(['ip', '-j', 'address', 'show'])).map((link) => ({
+    ...link,
+    ifalias: alias(link.ifname),
+  }));
   const hostEnds = links.filter((link) => link.ifalias?.startsWith('podwire: ') && link.master);
   const bridge = links.find((link) => link.ifname === hostEnds[0]?.master);
   if (!bridge) return undefined;
@@ -107,6 +110,15 @@ export async function lookAtNetwork(): Promise<Network | undefined> {
     bridge: { name: bridge.ifname, addresses: globals(bridge), mac: bridge.address },
     pods: pods.filter((pod) => pod !== undefined).sort((a, b) => (a.pod < b.pod ? -1 : 1)),
   };
+}
+
+/** `ip -j address` leaves the alias out. */
+function alias(ifname: string): string {
+  try {
+    return readFileSync(`/sys/class/net/${ifname}/ifalias`, 'utf8').trim();
+  } catch {
+    return ''; // The link has gone since.
+  }
 }
 
 async function lookIntoNetns(netns: string, hostEnds: readonly Link[]): Promise<PodNetwork | undefined> {

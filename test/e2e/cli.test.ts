@@ -133,7 +133,7 @@ t.test('verbs', async (t) => {
     t.equal(piped.stdout.trim(), '300000');
     t.match(await onTerminal(node, 'exec -it cli -c main -- sh -c "tty; stty size; exit 3"'), {
       code: 3,
-      output: /^\/dev\/(pts\/\d+|console)\r\n\d+ \d+\r\n/,
+      output: /\/dev\/(pts\/\d+|console)\r+\n\d+ \d+\r+\n/,
     });
   });
 

@@ -5,7 +5,12 @@ import { renderTable } from './text.ts';
 
 export function renderEvents(events: readonly Event[], now: number): string {
   if (events.length === 0) return 'Events:  <none>\n';
-  const sorted = events.toSorted((a, b) => Date.parse(lastSeen(a) ?? '') - Date.parse(lastSeen(b) ?? ''));
+  // Times are whole seconds: within one, the order of the writes decides.
+  const order = (event: Event): [number, number] => [
+    Date.parse(lastSeen(event) ?? ''),
+    Number(event.metadata.resourceVersion),
+  ];
+  const sorted = events.toSorted((a, b) => order(a)[0] - order(b)[0] || order(a)[1] - order(b)[1]);
   const rows = sorted.map((event) => [
     event.type ?? 'Normal',
     event.reason ?? '',

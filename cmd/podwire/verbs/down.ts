@@ -1,9 +1,11 @@
 // `podwire down`: ends podwired; with --pods also every Pod and every kernel object that podwire made.
 // Assumes Pods live on without the daemon. Deletions run side by side.
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Client } from '../../../lib/api/client.ts';
 import { isReason } from '../../../lib/api/errors.ts';
 import type { Pod } from '../../../lib/api/types.ts';
+import type { NodePaths } from '../../../lib/kernel/paths.ts';
 import { type Context, untilInterrupted } from '../context.ts';
 import { health, socketOwner, startPodwired, stopPodwired } from '../daemon.ts';
 import { parseDuration } from '../duration.ts';
@@ -21,7 +23,7 @@ export async function runDown(context: Context, options: DownOptions): Promise<v
   const found = await health(context);
   if (found === 'absent' && !options.pods) return context.out('podwired is not running\n');
   if (found === 'absent') {
-    if (!existsSync(context.paths.run))
+    if (!hasLeftovers(context.paths))
       return context.out('podwired is not running, and nothing of it is left\n');
     context.out('podwired is not running; it is started once more to remove what it made\n');
     await startPodwired(context, {});
@@ -40,6 +42,14 @@ export async function runDown(context: Context, options: DownOptions): Promise<v
     );
 }
 
+/** What podwired made and has not taken back, as its records say. */
+function hasLeftovers({ run, sandboxes, containers }: NodePaths): boolean {
+  const records = ['node-network.json', 'cgroups.json'].some((name) => existsSync(join(run, name)));
+  return (
+    records || [sandboxes, containers].some((folder) => existsSync(folder) && readdirSync(folder).length > 0)
+  );
+}
+
 async function countPods(context: Context, found: string): Promise<number> {
   if (found !== 'ready') return 0;
   const { items } = await (await context.client()).list('pods');
@@ -50,7 +60,9 @@ async function removeEverything(context: Context, timeoutMs: number): Promise<vo
   const client = await context.client();
   const { items } = await client.list('pods');
   const wait = { deadline: Date.now() + timeoutMs, signal: untilInterrupted() };
-  await Promise.all(items.map((pod) => removePod(context, client, pod, wait)));
+  // A mirror of a static Pod comes back when it is deleted: the purge removes those.
+  const own = items.filter((pod) => pod.metadata.annotations?.['kubernetes.io/config.mirror'] === undefined);
+  await Promise.all(own.map((pod) => removePod(context, client, pod, wait)));
   await readText(context.socket, '/podwire/v1/purge', { method: 'POST', body: {} });
   context.out('every namespace, link, mount, table and cgroup of podwire is removed\n');
 }
