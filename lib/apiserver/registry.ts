@@ -67,6 +67,15 @@ export interface RegistryOptions {
   onError?: (error: unknown) => void;
 }
 
+interface CreateOptions {
+  readonly namespace?: string | undefined;
+}
+
+/** Everything is checked and filled in, and nothing is written. */
+interface DryRun {
+  readonly dryRun?: boolean;
+}
+
 const bookmarkMs = 60_000;
 const nameAttempts = 8;
 
@@ -170,7 +179,7 @@ export class Registry implements Client {
   async create<R extends Resource>(
     resource: R,
     object: unknown,
-    options: { namespace?: string | undefined } = {},
+    options: CreateOptions & DryRun = {},
   ): Promise<Kinds[R]> {
     const strategy = strategyOf(resource);
     const { object: draft, errors } = readBody(resource, object);
@@ -191,6 +200,11 @@ export class Registry implements Client {
       ...strategy.validate(draft),
     ]);
     await this.#checkNamespace(resource, draft);
+    if (options.dryRun) {
+      if (await this.#table.store.get(keyOf(resource, draft.metadata)))
+        throw existsError(resource, draft.metadata.name);
+      return draft as Kinds[R];
+    }
     for (let attempt = 1; ; attempt++) {
       try {
         return (await this.#table.put(resource, draft)) as Kinds[R];
@@ -220,14 +234,14 @@ export class Registry implements Client {
     resource: R,
     key: ObjectKey,
     patch: object,
-    options: PatchOptions = {},
+    options: PatchOptions & DryRun = {},
   ): Promise<Kinds[R]> {
     const apply = (current: ApiObject): ApiObject => {
       const patched = applyPatch(current, patch, options.type ?? 'merge') as ApiObject;
       return patched.metadata ? patched : { ...patched, metadata: {} as ApiObject['metadata'] };
     };
     if (options.subresource === 'status') return this.#changeStatus(resource, key, apply);
-    return this.#change(resource, key, (current) => readBody(resource, apply(current)));
+    return this.#change(resource, key, (current) => readBody(resource, apply(current)), options);
   }
 
   async delete<R extends Resource>(
@@ -298,6 +312,7 @@ export class Registry implements Client {
     resource: R,
     key: ObjectKey,
     read: (current: ApiObject) => Body,
+    how: DryRun = {},
   ): Promise<Kinds[R]> {
     const strategy = strategyOf(resource);
     return (await this.#table.retry(resource, key, async (entry) => {
@@ -313,7 +328,7 @@ export class Registry implements Client {
         await admit({ operation: 'UPDATE', resource, object: next, old });
       errors.push(...validateMeta(next.metadata, strategy.metaRules), ...strategy.validate(next));
       refuse(resource, next, [...errors, ...strategy.validateUpdate(next, old)]);
-      return this.#commitChange(resource, next, entry);
+      return how.dryRun ? next : this.#commitChange(resource, next, entry);
     })) as Kinds[R];
   }
 

@@ -74,12 +74,12 @@ class ObjectHandlers {
   };
 
   readonly create: Handler = async (request, reply) => {
-    refuseDryRun(request);
     const { namespace } = request.params;
+    const options = { namespace, dryRun: isDryRun(request) };
     return this.#send(
       request,
       reply,
-      await this.#registry.create(this.#info.resource, request.body, { namespace }),
+      await this.#registry.create(this.#info.resource, request.body, options),
       201,
     );
   };
@@ -120,14 +120,14 @@ class ObjectHandlers {
     reply: FastifyReply,
     subresource: 'status' | undefined,
   ): Promise<FastifyReply> {
-    refuseDryRun(request);
+    if (subresource) refuseDryRun(request);
     const type = patchTypes[request.headers['content-type']?.split(';')[0]?.trim() ?? ''];
     if (!type)
       throw new ApiError(
         'UnsupportedMediaType',
         `a patch must be one of ${Object.keys(patchTypes).join(', ')}`,
       );
-    const options = { type, ...(subresource ? { subresource } : {}) };
+    const options = { type, dryRun: isDryRun(request), ...(subresource ? { subresource } : {}) };
     return this.#send(
       request,
       reply,
@@ -250,6 +250,14 @@ function deleteOptions(request: Request): DeleteOptions {
     ...(grace === undefined || grace === null ? {} : { gracePeriodSeconds: grace }),
     ...(body.preconditions ? { preconditions: body.preconditions } : {}),
   };
+}
+
+/** ?dryRun=All: the only value there is. */
+function isDryRun(request: Request): boolean {
+  const value = text(request.query, 'dryRun');
+  if (value && value !== 'All')
+    throw new ApiError('BadRequest', `dryRun: ${JSON.stringify(value)}: expected All`);
+  return value === 'All';
 }
 
 /** A dry run that is not one would be worse than a refusal. */
