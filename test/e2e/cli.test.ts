@@ -150,6 +150,7 @@ t.test('verbs', async (t) => {
         `podwire() { ${join(repo, 'bin/podwire')} "$@"; }`,
         'source <(podwire completion bash)',
         `COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}`,
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash's
         '_podwire; printf "%s\\n" "${COMPREPLY[@]}"',
       ].join('\n');
       return (await run({ argv: ['bash', '-c', script] })).stdout.trim().split('\n');
