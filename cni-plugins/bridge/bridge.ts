@@ -4,6 +4,7 @@
 // Invariants: what ADD made is unmade when it fails; DEL may be repeated after any failure; the link goes before its lease.
 import { readdirSync } from 'node:fs';
 import { CniError, cniError } from '../../lib/cni/errors.ts';
+import { findPlugin } from '../../lib/cni/plugin-exec.ts';
 import type { CniResult } from '../../lib/cni/types.ts';
 import { messageOf, settleAll } from '../../lib/exec/errors.ts';
 import { isAbsent, isExists, KernelError } from '../../lib/kernel/errors.ts';
@@ -46,6 +47,7 @@ async function addIpam(
   call: PluginCall,
   undo: Array<() => Promise<unknown>>,
 ): Promise<CniResult> {
+  findPlugin(conf.ipam, call.path); // one that is not there has nothing to undo
   // Pushed first: the specification wants a DEL after an IPAM ADD that failed, too. But not where that ADD says that
   // the lease is an earlier ADD's: undoing it would take a running container's address.
   const release = () => delegate(conf.ipam, 'DEL', call);
@@ -85,12 +87,12 @@ async function attach(task: Attaching): Promise<AddPlan> {
   for (let attempt = 1; ; attempt++) {
     const seen = net.glance(wish.conf.bridge);
     const hasty = planAdd(wish, seen);
+    tellHeld(hasty);
     try {
       const [looked] = await applyHost(task, hasty);
       if (seen === undefined) await ownRoutes(wish.conf.bridge);
       const plan = looked ? planAdd(wish, looked) : hasty;
       if (looked) await net.apply(plan.gateway);
-      tellHeld(plan);
       await net.apply(plan.pod, netnsWord(wish.netns));
       return plan;
     } catch (error) {

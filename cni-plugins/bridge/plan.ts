@@ -61,7 +61,7 @@ export function planAdd(wish: Wish, seen: LinkFacts | 'unknown' | undefined): Ad
     routes,
     dns: Object.keys(conf.dns).length > 0 ? conf.dns : (wish.ipam.dns ?? {}),
   };
-  const make = makeBridge(wish);
+  const make = makeBridge(conf, bridge?.mac ?? macs.bridge);
   return {
     host: [
       ...(seen === undefined ? make : []),
@@ -69,18 +69,18 @@ export function planAdd(wish: Wish, seen: LinkFacts | 'unknown' | undefined): Ad
       ...portOps(wish),
     ],
     gateway: gatewayOps(wish, ips, bridge),
-    held: bridge ? make : [],
+    held: seen === undefined ? [] : [...make, ...gatewayOps(wish, ips, undefined)],
     pod: podOps(wish, ips, routes),
     result,
   };
 }
 
-const makeBridge = ({ conf, macs }: Wish): NetOp[] => [
+const makeBridge = (conf: BridgeConf, mac: string): NetOp[] => [
   // The MAC is given at creation: a bridge that has none of its own takes its ports' lowest, and changes with them.
   {
     op: 'addBridge',
     name: conf.bridge,
-    mac: macs.bridge,
+    mac,
     ...(conf.mtu === undefined ? {} : { mtu: conf.mtu }),
   },
   { op: 'setLink', name: conf.bridge, state: 'up', ...(conf.promiscMode ? { promisc: 'on' as const } : {}) },

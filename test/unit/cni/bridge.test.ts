@@ -104,8 +104,9 @@ t.test('the next finds it', async (t) => {
   const plan = planAdd(wish({ isGateway: true }, four), bridgeWith('10.244.0.1/24', 'fe80::1/64'));
   t.strictSame(texts(plan).host, [pair, quiet, port]);
   t.strictSame(plan.held.map(ipLine), [
-    'link add name podwire0 address 02:00:00:00:00:b0 type bridge',
+    'link add name podwire0 address 02:00:00:00:00:bb type bridge',
     'link set dev podwire0 up',
+    'addr replace 10.244.0.1/24 brd + dev podwire0',
   ]);
   t.equal(plan.result.interfaces?.[0]?.mac, '02:00:00:00:00:bb', "the bridge's own MAC");
 });

@@ -169,7 +169,10 @@ t.test('a plugin that is not there', async (t) => {
 t.test('bad attachments', async (t) => {
   const { cni } = lab(t.testdir());
   for (const bad of [{ containerId: '../x' }, { ifname: 'a/b' }, { ifname: '' }, { args: { K: 'a;b' } }])
-    await t.rejects(async () => cni.addNetworkList(listOf(), { ...who, ...bad }), { cniCode: 4, message: /^CNI_/ });
+    await t.rejects(async () => cni.addNetworkList(listOf(), { ...who, ...bad }), {
+      cniCode: 4,
+      message: /^CNI_/,
+    });
   await t.rejects(async () => cni.addNetworkList(listOf(), { ...who, netns: '' }), {
     cniCode: 4,
     message: /CNI_NETNS/,
