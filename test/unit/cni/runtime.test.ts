@@ -68,10 +68,7 @@ t.test('ADD in order, DEL in reverse with the result', async (t) => {
     strange: { kept: 1 },
     runtimeConfig: { portMappings: [{ hostPort: 80 }] },
   });
-  t.notOk(
-    (first?.conf.runtimeConfig as object) && 'bandwidth' in (first?.conf.runtimeConfig as object),
-    'declared ones only',
-  );
+  t.strictSame(Object.keys(first?.conf.runtimeConfig ?? {}), ['portMappings'], 'declared ones only');
   t.notOk('runtimeConfig' in (second?.conf ?? {}), 'the other declares none');
   t.notOk('prevResult' in (first?.conf ?? {}));
   t.match(second?.conf.prevResult, { cniVersion: '1.1.0', ips: [{ address: '10.0.0.4/24' }] });
@@ -184,12 +181,10 @@ t.test('GC: DEL of what is remembered and not valid, then GC of each plugin', as
   for (const containerId of ['c1', 'c2']) await cni.addNetworkList(listOf(), { ...who, containerId });
   await cni.gcNetworkList(listOf(), [{ containerId: 'c1', ifname: 'eth0' }]);
   const after = calls().slice(4);
-  t.strictSame(
-    after.map(({ what }) => what.split(' ').slice(0, 3).join(' ').trim()),
-    ['DEL three c2', 'DEL one c2', 'GC one  eth0'.replace('  eth0', ''), 'GC three'].map((text, at) =>
-      at < 2 ? text : (after[at]?.what.split(' ').slice(0, 3).join(' ').trim() ?? ''),
-    ),
-  );
+  const words = (from: number, to: number) =>
+    after.map(({ what }) => what.split(' ').slice(from, to).join(' '));
+  t.strictSame(words(0, 2), ['DEL three', 'DEL one', 'GC one', 'GC three']);
+  t.strictSame(words(2, 3).slice(0, 2), ['c2', 'c2']);
   t.match(after[2]?.conf, { 'cni.dev/valid-attachments': [{ containerID: 'c1', ifname: 'eth0' }] });
   t.ok(loadAttachment(join(dir, 'cache'), 'net', { containerId: 'c1', ifname: 'eth0' }));
   t.equal(loadAttachment(join(dir, 'cache'), 'net', { containerId: 'c2', ifname: 'eth0' }), undefined);
