@@ -1,6 +1,6 @@
 // Pure parts of the cgroup code: value conversion, and what a list of mounts means.
 import t from 'tap';
-import { layoutOf } from '../../../lib/kernel/cgroup.ts';
+import { findOwnGroup, layoutOf } from '../../../lib/kernel/cgroup.ts';
 import { limitWrites, weightOfShares } from '../../../lib/kernel/cgroup-values.ts';
 import { parseMountInfo } from '../../../lib/kernel/mount.ts';
 
@@ -95,3 +95,28 @@ for (const c of layouts)
 t.test('no hierarchy at all is an error that says what to do', async (t) => {
   t.throws(() => layoutOf([]), { code: 'ENODEV', message: /mount -t cgroup2/ });
 });
+
+const v2 = { mode: 'v2', unified: '/sys/fs/cgroup', v1: {} } as const;
+const hybrid = {
+  mode: 'hybrid',
+  unified: '/cg/unified',
+  v1: { cpu: '/cg/cpu,cpuacct', cpuacct: '/cg/cpu,cpuacct' },
+} as const;
+const groups = [
+  {
+    name: 'v2',
+    layout: v2,
+    text: '0::/system.slice/a:b.service\n',
+    want: '/sys/fs/cgroup/system.slice/a:b.service',
+  },
+  { name: 'hybrid', layout: hybrid, text: '3:cpu,cpuacct:/x\n0::/y\n', want: '/cg/unified/y' },
+  {
+    name: 'v1',
+    layout: { ...hybrid, mode: 'v1', unified: undefined },
+    text: '3:cpu,cpuacct:/x\n',
+    want: '/cg/cpu,cpuacct/x',
+  },
+  { name: 'none', layout: v2, text: '', want: undefined },
+] as const;
+for (const c of groups)
+  t.test(`own group on ${c.name}`, async (t) => t.equal(findOwnGroup(c.layout, c.text), c.want));
