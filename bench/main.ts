@@ -6,7 +6,7 @@ import { loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { messageOf, PodwireError } from '../lib/exec/errors.ts';
 import { run } from '../lib/exec/exec.ts';
-import { findProgram } from '../lib/kernel/process.ts';
+import { findProgram } from '../lib/exec/find-program.ts';
 import { measure, peerKinds, type Report, reportFile } from './inside.ts';
 import { cellEmpty, enterCell, isOurs, makeCellFolder, staleCells, sweep } from './lib/cell.ts';
 import { takeFootprint, whatIsNew } from './lib/footprint.ts';

@@ -2,6 +2,7 @@
 // Assumes enough addresses (a /24) and memory. podman is left out: it has no daemon to ask for many at once.
 // The same number of Pods is under way at once for every peer.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { cellCpu } from '../lib/cpu.ts';
 import { processMemory, sumMemory } from '../lib/memory.ts';
 import { pool } from '../lib/pool.ts';
 import { rotated, type Summary, summarize } from '../lib/stats.ts';
@@ -9,9 +10,15 @@ import type { Peer } from '../peers/peer.ts';
 import type { Measurement } from '../report.ts';
 import { type Case, timed } from './case.ts';
 
+/** What was asked for is answered, but processes may still be ending. */
+const restMs = 1000;
+
 interface Samples {
   readonly start: number[];
   readonly remove: number[];
+  /** CPU milliseconds a Pod. */
+  readonly startCpu: number[];
+  readonly removeCpu: number[];
   readonly memory: PodMemory[];
 }
 
@@ -28,7 +35,10 @@ export const manyCase: Case = async ({ peers, options, progress }) => {
   const taking = peers.filter((peer) => peer.name !== 'podman');
   progress.phase(`${count} Pods at once, ${concurrency} under way`);
   const samples = new Map(
-    taking.map((peer): [string, Samples] => [peer.name, { start: [], remove: [], memory: [] }]),
+    taking.map((peer): [string, Samples] => [
+      peer.name,
+      { start: [], remove: [], startCpu: [], removeCpu: [], memory: [] },
+    ]),
   );
   for (let round = 0; round < rounds; round++)
     for (const peer of rotated(taking, round)) {
@@ -42,6 +52,7 @@ export const manyCase: Case = async ({ peers, options, progress }) => {
     Object.fromEntries(named.map(([name, one]) => [name, summarize(of(one))]));
   const remark = `${concurrency} under way at once`;
   const time = { unit: 'ms', base: 'containerd', remark } as const;
+  const cpu = { unit: 'ms', base: 'containerd', remark: 'all processes together' } as const;
   const memory = (title: string, of: (one: PodMemory) => number): Measurement => ({
     title,
     unit: 'MB',
@@ -57,6 +68,8 @@ export const manyCase: Case = async ({ peers, options, progress }) => {
         peers: summaries((one) => one.start),
       },
       { ...time, title: `delete → all gone, ${count} Pods`, peers: summaries((one) => one.remove) },
+      { ...cpu, title: 'CPU time of a start, each Pod', peers: summaries((one) => one.startCpu) },
+      { ...cpu, title: 'CPU time of a removal, each Pod', peers: summaries((one) => one.removeCpu) },
       { ...memory(`daemon with ${count} Pods, RSS`, (one) => one.daemonRss), goalValue: 150 },
       memory(`daemon with ${count} Pods, PSS`, (one) => one.daemonPss),
       {
@@ -74,12 +87,16 @@ async function oneRound(
   pods: readonly string[],
   { concurrency, into }: { concurrency: number; into: Samples },
 ): Promise<void> {
+  const begun = cellCpu();
   into.start.push(await timed(() => pool(pods, concurrency, (pod) => peer.start(pod))));
+  await sleep(restMs);
+  into.startCpu.push((cellCpu() - begun) / pods.length);
   for (const pod of pods) await peer.verify(pod);
-  await sleep(1000);
   into.memory.push(memoryOf(peer, pods.length));
+  const asked = cellCpu();
   into.remove.push(await timed(() => pool(pods, concurrency, (pod) => peer.remove(pod))));
-  await sleep(1000);
+  await sleep(restMs);
+  into.removeCpu.push((cellCpu() - asked) / pods.length);
 }
 
 function memoryOf(peer: Peer, pods: number): PodMemory {

@@ -6,7 +6,7 @@ import { run } from '../../lib/exec/exec.ts';
 import { detectCgroups } from '../../lib/kernel/cgroup.ts';
 import { listMounts } from '../../lib/kernel/mount.ts';
 import { listNetns } from '../../lib/kernel/netns.ts';
-import { findProgram } from '../../lib/kernel/process.ts';
+import { findProgram } from '../../lib/exec/find-program.ts';
 
 /** Kind → the names there are. */
 export type Footprint = Readonly<Record<string, readonly string[]>>;

@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
-import { findProgram } from '../../lib/kernel/process.ts';
+import { findProgram } from '../../lib/exec/find-program.ts';
 import type { Workload } from '../peers/peer.ts';
 
 /** Ends at once on TERM, so that the time of a removal is the peer's and not the program's. */

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
 import { startDetached } from '../../lib/exec/detached.ts';
-import { findProgram } from '../../lib/kernel/process.ts';
+import { findProgram } from '../../lib/exec/find-program.ts';
 import { peerCgroup } from '../lib/cell.ts';
 import type { ProcessMemory } from '../lib/memory.ts';
 import { endProcess, tailOf, until } from '../lib/wait.ts';

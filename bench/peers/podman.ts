@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
-import { findProgram } from '../../lib/kernel/process.ts';
+import { findProgram } from '../../lib/exec/find-program.ts';
 import type { ProcessMemory } from '../lib/memory.ts';
 import { graceSeconds, type Peer, type PeerContext, type Workload } from './peer.ts';
 

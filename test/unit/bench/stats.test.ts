@@ -1,4 +1,5 @@
 import t from 'tap';
+import { parseCpu } from '../../../bench/lib/cpu.ts';
 import { parseSmapsRollup, sumMemory } from '../../../bench/lib/memory.ts';
 import { pool } from '../../../bench/lib/pool.ts';
 import { createProgress } from '../../../bench/lib/progress.ts';
@@ -132,4 +133,10 @@ t.test('progress: rewritten on a terminal, phases only elsewhere', async (t) => 
   };
   t.equal(written(false), 'start\npodman: not installed\n');
   t.equal(written(true), '\r\x1b[Kstart\r\x1b[Kstart: 1/20\r\x1b[Kpodman: not installed\nstart');
+});
+
+t.test('parseCpu: own and children, whatever the program is called', async (t) => {
+  const stat = '42 (odd) name (x) S 1 42 42 0 -1 4194560 900 800 0 0 12 3 40 5 20 0 1 0 5551 1000 200';
+  t.same(parseCpu(stat), { own: 150, children: 450 });
+  t.throws(() => parseCpu('42 (cut) S 1'), /no times/);
 });
