@@ -5,7 +5,7 @@ import { hostname, networkInterfaces } from 'node:os';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
 import { readIfThere } from '../../lib/kernel/files.ts';
-import { findProgram } from '../../lib/kernel/process.ts';
+import { findProgram } from '../../lib/exec/find-program.ts';
 import type { NodeDns } from '../../lib/kubelet/sandbox-config.ts';
 import { parseResolvConf } from '../../lib/sandbox/etc-files.ts';
 

@@ -2,7 +2,7 @@
 // Assumes libseccomp.so.2, which both OCI runtimes need anyway; undefined where it cannot be had. Why: crun compiles
 // the default profile in 12 ms for every container; given the bytes in an annotation it needs none of them.
 import { closeSync, openSync, readFileSync, unlinkSync } from 'node:fs';
-import { type Ffi, loadFfi } from '../kernel/ffi.ts';
+import { type Ffi, loadFfi } from '../exec/ffi.ts';
 import type { SeccompProfile, SeccompRule } from './seccomp.ts';
 
 // Source: seccomp.h of libseccomp 2.5.

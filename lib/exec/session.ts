@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { execa } from 'execa';
 import { ExecError } from './errors.ts';
-import { baseEnv } from './exec.ts';
+import { baseEnv } from './base-env.ts';
 
 /** A running exec: bytes in and out, the exit code at the end. Closing kills the process group. */
 export interface ExecSession {

@@ -27,7 +27,7 @@ export function listNetns(): string[] {
   return existsSync(folder) ? readdirSync(folder).sort() : [];
 }
 
-/** Makes a namespace and brings its loopback up. @throws KernelError EEXIST where the name is taken */
+/** Makes a namespace; its loopback is down. @throws KernelError EEXIST where the name is taken */
 export async function addNetns(
   name: string,
   exec: Exec = runLazily,
@@ -35,12 +35,15 @@ export async function addNetns(
 ): Promise<void> {
   netnsPath(name);
   await ipBatch([`netns add ${name}`], { exec, trace });
-  try {
-    await ipBatch(['link set lo up'], { netns: name, exec, trace });
-  } catch (error) {
-    await deleteNetns(name, exec);
-    throw error;
-  }
+}
+
+/** Brings a namespace's loopback up. Whoever makes the namespace need not wait for it: nothing else depends on it. */
+export async function raiseLoopback(
+  name: string,
+  exec: Exec = runLazily,
+  trace: Trace = traceFromEnv(),
+): Promise<void> {
+  await ipBatch(['link set lo up'], { netns: name, exec, trace });
 }
 
 /** Removes the name, and with it the namespace once nothing lives in it. Repeatable. */

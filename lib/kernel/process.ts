@@ -1,9 +1,9 @@
 // Processes that are nobody's child of ours: who they are, whether they still live, how to signal and start them.
 // Assumes /proc. A pid alone is not an identity (pids are reused): pid and start time together are.
 // One read of /proc/PID/stat a question, about 20 microseconds.
-import { accessSync, constants, readFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
-import { baseEnv, type Exec, run } from '../exec/exec.ts';
+import { readFileSync } from 'node:fs';
+import { type Exec, run } from '../exec/exec.ts';
+import { findProgram } from '../exec/find-program.ts';
 import { KernelError, toKernelError } from './errors.ts';
 
 /** A process that cannot be mistaken for a later one with the same pid. */
@@ -90,24 +90,6 @@ export async function startDaemon(
   if (!identity)
     throw new KernelError('ENOENT', program, `${daemon.argv.join(' ')}: it ended as soon as it began`);
   return identity;
-}
-
-/** Absolute path of a program, searched in PATH when its name has no slash; undefined when there is none. */
-export function findProgram(name: string): string | undefined {
-  const candidates = name.includes('/')
-    ? [name]
-    : baseEnv()
-        .PATH!.split(delimiter)
-        .filter(Boolean)
-        .map((folder) => join(folder, name));
-  return candidates.find((candidate) => {
-    try {
-      accessSync(candidate, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }
 
 function readStat(pid: number): ReturnType<typeof parseStat> {

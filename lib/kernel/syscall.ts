@@ -2,7 +2,7 @@
 // Assumes nothing: node:ffi is experimental, so it is tried out once, and undefined means "use the programs".
 // Why: 0.2 ms in place of the 3-4 ms that a `mount` process costs; a container needs one of each.
 import { constants } from 'node:os';
-import { loadFfi } from './ffi.ts';
+import { loadFfi } from '../exec/ffi.ts';
 
 export interface Syscalls {
   /** Gives 0 or the errno. */

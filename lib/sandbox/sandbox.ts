@@ -11,7 +11,7 @@ import { Undo } from '../exec/undo.ts';
 import { attach, ensureCgroup, killCgroup, removeCgroup } from '../kernel/cgroup.ts';
 import { readIfThere } from '../kernel/files.ts';
 import { mountTmpfs, unmountAll } from '../kernel/mount.ts';
-import { addNetns, deleteNetns, netnsPath } from '../kernel/netns.ts';
+import { addNetns, deleteNetns, netnsPath, raiseLoopback } from '../kernel/netns.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { traceTo } from '../kernel/trace.ts';
 import { identify, isAlive, type ProcessIdentity, signal, startDaemon } from '../kernel/process.ts';
@@ -66,7 +66,11 @@ export function startSandbox(
     const network = connect({ context, record, files, undo, clock });
     const pause =
       config.namespaces.pid === 'pod' ? Promise.resolve() : holdNamespaces({ context, record, files, clock });
-    const results = await Promise.allSettled([network, pause]);
+    const loopback =
+      config.namespaces.network === 'pod'
+        ? clock.step('loopback', () => raiseLoopback(record.id, context.exec, traceTo(files.trace)))
+        : undefined;
+    const results = await Promise.allSettled([network, pause, loopback]);
     for (const result of results) if (result.status === 'rejected') throw result.reason;
     writeFileSync(files.hosts, hostsFile(config, record.ips, readIfThere('/etc/hosts') ?? ''));
     record.state = 'ready';

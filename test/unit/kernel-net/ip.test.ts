@@ -7,7 +7,7 @@ import type { Command, Exec } from '../../../lib/exec/exec.ts';
 import { ipArgv, ipBatch, ipJson, ipWord, netnsArgv } from '../../../lib/kernel/ip.ts';
 import { defaultRouteDevice, deleteLink, isLinkName } from '../../../lib/kernel/link.ts';
 import { ipLine, ipNet } from '../../../lib/kernel/net.ts';
-import { addNetns, netnsPath } from '../../../lib/kernel/netns.ts';
+import { addNetns, netnsPath, raiseLoopback } from '../../../lib/kernel/netns.ts';
 import { nftApply, nftComment, nftList } from '../../../lib/kernel/nftables.ts';
 import { ensureSysctl, readSysctl, sysctlPath, writeSysctl } from '../../../lib/kernel/sysctl.ts';
 import { type TraceLine, traceTo } from '../../../lib/kernel/trace.ts';
@@ -136,6 +136,7 @@ t.test('names', async (t) => {
 t.test('a new namespace', async (t) => {
   const { exec, commands } = recorder();
   await addNetns('podwire-unit-test', exec, () => {});
+  await raiseLoopback('podwire-unit-test', exec, () => {});
   t.strictSame(
     commands.map(({ argv, input }) => `${argv.join(' ')} <<< ${input}`),
     [

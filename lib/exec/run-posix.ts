@@ -1,0 +1,89 @@
+// `run` by posix_spawn: the same contract as by execa, at a fifth of the time on the event loop.
+// Assumes the child ends soon after it closes its output, as a program run to its end does. Three descriptors a child.
+import { closeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { constants } from 'node:os';
+import { baseEnv } from './base-env.ts';
+import type { RawResult, TimedCommand } from './command.ts';
+import { findProgram } from './find-program.ts';
+import type { PosixSpawner } from './posix-spawn.ts';
+
+const longestOutput = 64 * 1024 * 1024;
+const nothing = { stdout: '', stderr: '', exitCode: undefined, signal: undefined };
+
+export async function runPosix(spawner: PosixSpawner, command: TimedCommand): Promise<RawResult> {
+  const { argv, input, cwd, signal } = command;
+  const ended = { notFound: false, timedOut: false, aborted: false };
+  if (signal?.aborted) return { ...nothing, ...ended, aborted: true };
+  const file = findProgram(argv[0]);
+  if (!file) return { ...nothing, ...ended, notFound: true };
+  const out = spawner.pipe();
+  const err = spawner.pipe();
+  const stdin = input === undefined ? undefined : spawner.pipe();
+  const pid = spawner.start({
+    file,
+    argv,
+    cwd,
+    env: { ...baseEnv(), ...command.env },
+    fds: [stdin ? stdin.read : 'null', out.write, err.write],
+  });
+  for (const fd of [out.write, err.write, ...(stdin ? [stdin.read] : [])]) closeSync(fd);
+  const outPipe = new Socket({ fd: out.read, readable: true, writable: false });
+  const errPipe = new Socket({ fd: err.read, readable: true, writable: false });
+  const stdout = collect(outPipe);
+  const stderr = collect(errPipe);
+  if (stdin) feed(stdin.write, pid < 0 ? '' : (input ?? ''));
+  if (pid < 0) {
+    await Promise.all([stdout, stderr]);
+    const cause = new Error(`posix_spawn: errno ${-pid}`);
+    return { ...nothing, ...ended, notFound: -pid === constants.errno.ENOENT, cause };
+  }
+  const kill = (): void => {
+    try {
+      process.kill(pid, 'SIGKILL'); // it is not reaped yet, so the pid is still its own
+    } catch {
+      // ended in the meantime
+    }
+    // What it started may live on and hold the pipes; nobody waits for that.
+    outPipe.destroy();
+    errPipe.destroy();
+  };
+  const timer = setTimeout(() => {
+    ended.timedOut = true;
+    kill();
+  }, command.timeoutMs);
+  const abort = (): void => {
+    ended.aborted = true;
+    kill();
+  };
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    const [outText, errText] = await Promise.all([stdout, stderr]);
+    const { exitCode, signal: by } = await spawner.wait(pid);
+    return { stdout: outText, stderr: errText, exitCode, signal: by, ...ended };
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** All that comes out of a pipe, as text; what is beyond the limit is thrown away. */
+function collect(pipe: Socket): Promise<string> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    pipe.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= longestOutput) chunks.push(chunk);
+    });
+    pipe.on('error', () => {}); // 'close' follows
+    pipe.on('close', () => resolve(Buffer.concat(chunks).toString('utf8')));
+  });
+}
+
+/** Writes a text into a pipe and closes it. A child that does not want it all is no error. */
+function feed(fd: number, text: string): void {
+  const pipe = new Socket({ fd, readable: false, writable: true });
+  pipe.on('error', () => {});
+  pipe.end(text);
+}

@@ -1,0 +1,99 @@
+// The contract of `run` and of daemons that report, held to by both ways of starting a process.
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import type { RawResult, TimedCommand } from '../../../lib/exec/command.ts';
+import { judge } from '../../../lib/exec/exec.ts';
+import { posixSpawner } from '../../../lib/exec/posix-spawn.ts';
+import { startReportingDaemon } from '../../../lib/exec/reporting-daemon.ts';
+import { runExeca } from '../../../lib/exec/run-execa.ts';
+import { runPosix } from '../../../lib/exec/run-posix.ts';
+
+const spawner = posixSpawner();
+const ways: Array<[string, (command: TimedCommand) => Promise<RawResult>]> = [['execa', runExeca]];
+if (spawner) ways.push(['posix_spawn', (command) => runPosix(spawner, command)]);
+else t.comment('node:ffi is not there: posix_spawn is not tested');
+
+const sh = (script: string): [string, ...string[]] => ['sh', '-c', script];
+
+for (const [name, start] of ways)
+  t.test(`run by ${name}`, async (t) => {
+    const run = async (command: Omit<TimedCommand, 'timeoutMs'> & { timeoutMs?: number }) => {
+      const timed = { timeoutMs: 5000, ...command };
+      return judge(timed, await start(timed));
+    };
+    t.same(await run({ argv: sh('echo out; echo err >&2') }), {
+      stdout: 'out\n',
+      stderr: 'err\n',
+      exitCode: 0,
+    });
+    t.same(await run({ argv: ['cat'], input: 'zwölf\n' }), { stdout: 'zwölf\n', stderr: '', exitCode: 0 });
+    const big = 'x'.repeat(1_000_000);
+    t.equal((await run({ argv: ['cat'], input: big })).stdout, big, 'more than a pipe holds');
+    t.equal((await run({ argv: ['true'], input: big })).exitCode, 0, 'a child that does not read');
+    t.equal((await run({ argv: ['cat'] })).stdout, '', 'no input is /dev/null');
+    t.equal((await run({ argv: sh('exit 3'), okCodes: [0, 3] })).exitCode, 3);
+    t.equal((await run({ argv: ['pwd'], cwd: '/usr' })).stdout, '/usr\n');
+    process.env.PODWIRE_SECRET_OF_OURS = 'x';
+    const { stdout } = await run({ argv: ['env'], env: { A: '1' } });
+    t.match(stdout, /^A=1$/m);
+    t.match(stdout, /^LC_ALL=C$/m);
+    t.notMatch(stdout, /PODWIRE_SECRET/, 'our environment is not handed on');
+    t.equal(
+      (await run({ argv: sh('grep SigIgn /proc/self/status | cut -f2') })).stdout.trim(),
+      '0'.repeat(16),
+      'no signal is ignored',
+    );
+    const ours = openSync('/etc/passwd', 'r');
+    t.notOk(
+      (await run({ argv: ['ls', '/proc/self/fd'] })).stdout.split('\n').includes(String(ours)),
+      'no descriptor of ours is handed on',
+    );
+    closeSync(ours);
+    t.same(
+      (await run({ argv: ['printf', '%s|', 'a b', '', '$(id)', '"'] })).stdout,
+      'a b||$(id)|"|',
+      'no shell reads the arguments',
+    );
+
+    await t.rejects(run({ argv: sh('echo why >&2; exit 4') }), {
+      code: 'EXEC_FAILED',
+      exitCode: 4,
+      message: /exit code 4: why/,
+    });
+    await t.rejects(run({ argv: sh('kill -9 $$') }), { code: 'EXEC_FAILED', signal: 'SIGKILL' });
+    await t.rejects(run({ argv: ['no-such-program-here'] }), { code: 'EXEC_NOT_FOUND' });
+    await t.rejects(run({ argv: ['/no/such/program'] }), { code: 'EXEC_NOT_FOUND' });
+    await t.rejects(run({ argv: ['sleep', '100'], timeoutMs: 50 }), {
+      code: 'EXEC_TIMEOUT',
+      message: /50 ms/,
+    });
+    if (name === 'posix_spawn') {
+      const begin = Date.now();
+      await t.rejects(run({ argv: sh('sleep 3 & sleep 100'), timeoutMs: 50 }), { code: 'EXEC_TIMEOUT' });
+      t.ok(Date.now() - begin < 2000, 'what a killed child had started is not waited for');
+    }
+    const abort = new AbortController();
+    setTimeout(() => abort.abort(), 50);
+    await t.rejects(run({ argv: ['sleep', '100'], signal: abort.signal }), { code: 'EXEC_ABORTED' });
+  });
+
+t.test('a daemon that reports', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'podwire-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const outputFile = join(folder, 'out');
+  const start = (script: string, timeoutMs = 5000) =>
+    startReportingDaemon({ argv: sh(script), outputFile, timeoutMs });
+  t.equal(
+    await start('echo noise; (sleep 0.3 & echo "the line" >&3)'),
+    'the line',
+    'what it leaves behind is not waited for',
+  );
+  t.equal(readFileSync(outputFile, 'utf8'), 'noise\n');
+  await t.rejects(start('echo trouble; exit 5'), { code: 'EXEC_FAILED', message: /exit code 5.*trouble/s });
+  await t.rejects(start('sleep 100', 100), { code: 'EXEC_TIMEOUT' });
+  await t.rejects(startReportingDaemon({ argv: ['no-such-program'], outputFile }), {
+    code: 'EXEC_NOT_FOUND',
+  });
+});
