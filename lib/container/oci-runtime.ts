@@ -32,7 +32,7 @@ export function execArgv(
 }
 
 const notFound =
-  /(?:executable file [`'"]?([^`'"]+)[`'"]? not found in \$PATH|exec: \\?"([^"\\]+)\\?": executable file not found)/;
+  /(?:executable file [`'"]?([^`'"]+)[`'"]? not found|exec: \\?"([^"\\]+)\\?": executable file not found)/;
 const notThere = /(?:stat|exec(?:ve)?|exec:|lstat) [`'"\\]*([^`'"\\:]+)[`'"\\]*: no such file or directory/i;
 
 /**
