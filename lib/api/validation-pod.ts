@@ -183,7 +183,7 @@ function tolerationErrors(spec: PodSpec): FieldError[] {
       errors.push(invalid(`${path}.operator`, toleration, "value must be empty when `operator` is 'Exists'"));
     if (tolerationSeconds !== undefined && effect !== 'NoExecute')
       errors.push(
-        invalid(`${path}.effect`, effect, "effect must be 'NoExecute' when `tolerationSeconds` is set"),
+        invalid(`${path}.effect`, effect ?? '', "effect must be 'NoExecute' when `tolerationSeconds` is set"),
       );
   });
   return errors;

@@ -19,7 +19,7 @@ import { parseSelectors } from '../api/selectors.ts';
 import type { ApiObject, Binding, Kinds, Pod, Resource } from '../api/types.ts';
 import { validateMeta, validateMetaUpdate } from '../api/validation.ts';
 import { isStoreError, type Store, type StoreEntry } from '../store/store.ts';
-import { conflictError, existsError, expiredError, forbiddenError } from './api-errors.ts';
+import { conflictError, existsError, forbiddenError } from './api-errors.ts';
 import {
   type Body,
   carriedMetadata,
@@ -31,7 +31,7 @@ import {
   setNamespace,
 } from './bodies.ts';
 import { decideDeletion } from './deletion.ts';
-import { keyOf, parseRevision, prefixOf } from './keys.ts';
+import { keyOf } from './keys.ts';
 import {
   emptyNamespace,
   finishNamespace,
@@ -42,7 +42,8 @@ import {
 import { ObjectTable, relaxed } from './object-table.ts';
 import { copyJson, generateName, timestamp } from './objects.ts';
 import { type Strategy, strategies } from './strategies.ts';
-import { WatchStream, watchEventOf } from './watch-stream.ts';
+import type { WatchStream } from './watch-stream.ts';
+import { Watches } from './watches.ts';
 
 export interface AdmitRequest {
   readonly operation: 'CREATE' | 'UPDATE';
@@ -82,7 +83,7 @@ const nameAttempts = 8;
 export class Registry implements Client {
   readonly #table: ObjectTable;
   readonly #options: Required<RegistryOptions>;
-  readonly #watches = new Set<WatchStream>();
+  readonly #watches: Watches;
   readonly #timers: NodeJS.Timeout[] = [];
   #compactNext = 0;
 
@@ -92,6 +93,7 @@ export class Registry implements Client {
       ...options,
     };
     this.#table = new ObjectTable(options.store, this.#options.eventTtlSeconds);
+    this.#watches = new Watches(this.#table);
   }
 
   /** Makes the namespaces that are always there, ends deletions that were cut off, and starts the housekeeping. */
@@ -104,13 +106,13 @@ export class Registry implements Client {
       if (metadata.deletionTimestamp) await emptyNamespace(this.#table, metadata.name, this.#deletePod);
     this.#compactNext = await this.#table.store.revision();
     this.#every(this.#options.compactionMs, () => this.#compact());
-    this.#every(bookmarkMs, () => this.#bookmarks());
+    this.#every(bookmarkMs, () => this.#watches.bookmarks());
   }
 
   /** Ends all watches; the store stays open, for who opened it closes it. */
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    for (const watch of [...this.#watches]) watch.close();
+    this.#watches.close();
   }
 
   async get<R extends Resource>(resource: R, key: ObjectKey): Promise<Kinds[R]> {
@@ -134,46 +136,8 @@ export class Registry implements Client {
   }
 
   /** As watch, but the watch stands when this resolves, and what is wrong with the request rejects here. */
-  async openWatch(resource: Resource, options: WatchOptions): Promise<WatchStream> {
-    const matches = parseSelectors(resource, options);
-    const prefix = prefixOf(resource, options.namespace);
-    const stream = new WatchStream();
-    let from = parseRevision(options.resourceVersion);
-    if (from === undefined) {
-      const { items, revision } = await this.#table.list(resource, options.namespace);
-      for (const object of items)
-        if (!matches || matches(object)) stream.push({ type: 'ADDED', object }, revision);
-      stream.bookmark(revision, 'initial-end');
-      from = revision;
-    }
-    let failure: unknown;
-    const stop = this.#table.store.watch(prefix, from, {
-      events: (events) => {
-        for (const event of events) {
-          const told = watchEventOf(event, this.#table.decode, matches);
-          if (told) stream.push(told, event.entry.revision);
-        }
-      },
-      error: (error) => {
-        failure = isStoreError(error, 'STORE_COMPACTED') ? expiredError(error.message) : error;
-        stream.fail(failure);
-      },
-    });
-    if (failure !== undefined) throw failure;
-    this.#keep(stream, options.signal, stop);
-    return stream;
-  }
-
-  #keep(stream: WatchStream, signal: AbortSignal, stop: () => void): void {
-    const abort = (): void => stream.abort();
-    this.#watches.add(stream);
-    signal.addEventListener('abort', abort, { once: true });
-    stream.onClose(() => {
-      stop();
-      this.#watches.delete(stream);
-      signal.removeEventListener('abort', abort);
-    });
-    if (signal.aborted) stream.abort();
+  openWatch(resource: Resource, options: WatchOptions): Promise<WatchStream> {
+    return this.#watches.open(resource, options);
   }
 
   async create<R extends Resource>(
@@ -403,11 +367,6 @@ export class Registry implements Client {
     const upTo = this.#compactNext;
     this.#compactNext = await this.#table.store.revision();
     await this.#table.store.compact(upTo);
-  }
-
-  async #bookmarks(): Promise<void> {
-    const revision = await this.#table.store.revision();
-    for (const watch of this.#watches) watch.bookmark(revision, 'progress');
   }
 }
 

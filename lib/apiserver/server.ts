@@ -44,6 +44,11 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     bodyLimit: 3 * 1024 * 1024,
     forceCloseConnections: true,
     exposeHeadRoutes: false,
+    // A malformed address never reaches a route nor the error handler below.
+    frameworkErrors: (error, _request, reply) => {
+      const { status } = toApiError(error);
+      return sendJson(reply, status.code, status);
+    },
     routerOptions: { maxParamLength: 512, ignoreTrailingSlash: true },
     // We check bodies ourselves: without its own validator and serializer the framework takes 9 MB less.
     schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
