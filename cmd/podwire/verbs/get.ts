@@ -39,6 +39,7 @@ export async function runGet(context: Context, args: readonly string[], options:
       : parseOutput(options.output, ['wide', 'json', 'yaml', 'name', 'jsonpath']);
   const client = await context.client();
   const { groups, failures } = await fetchGroups(context, client, args, options);
+  if (failures > 0 && options.watch) throw new ExitWith(1);
   if (options.watch) return watch(context, client, groups, { options, output });
   await show(context, groups, { options, output });
   if (failures > 0) throw new ExitWith(1);
@@ -197,36 +198,35 @@ async function watch(
   const [group] = groups;
   if (!group || groups.length > 1 || (group.named && group.items.length > 1))
     throw new UsageError('you may only specify a single resource type, or a single name, with --watch');
-  const { options, output } = shape;
-  if (group.items.length > 0 || output.type !== 'table')
-    await show(context, group.named ? [group] : [group], shape);
-  const tableShape: TableShape = { ...shape, several: false, now: 0 };
-  const header = tableHeader(context, group.info, tableShape);
-  let widths = columnWidths([
-    header,
-    ...group.items.map((item) => tableRow(context, group.info, item, { ...tableShape, now: Date.now() })),
-  ]);
-  let headed = group.items.length > 0 || options.noHeaders === true;
-  const signal = untilInterrupted();
-  const name = group.named ? `metadata.name=${group.items[0]!.metadata.name}` : undefined;
-  const chosen = selection(context, group.info, options);
+  const print = printer(context, group, shape);
+  for (const item of group.items) await print(item);
+  const chosen = selection(context, group.info, shape.options);
   const events = client.watch(group.info.resource, {
     ...chosen,
-    ...(name ? { fieldSelector: name } : {}),
+    ...(group.named ? { fieldSelector: `metadata.name=${group.items[0]!.metadata.name}` } : {}),
     resourceVersion: group.resourceVersion,
-    signal,
+    signal: untilInterrupted(),
   });
-  for await (const event of events) {
-    if (event.type === 'BOOKMARK') continue;
-    const item = event.object as ApiObject;
-    if (output.type === 'name') context.out(`${group.info.singular}/${item.metadata.name}\n`);
-    else if (output.type !== 'table' && output.type !== 'wide') context.out(await renderObject(item, output));
-    else {
-      const row = tableRow(context, group.info, item, { ...tableShape, now: Date.now() });
-      widths = columnWidths([widths.map((width) => ' '.repeat(width)), row]);
-      if (!headed) context.out(`${renderRow(header, widths)}\n`);
-      headed = true;
-      context.out(`${renderRow(row, widths)}\n`);
-    }
-  }
+  for await (const event of events) if (event.type !== 'BOOKMARK') await print(event.object as ApiObject);
+}
+
+/** One object at a time, in columns that only grow; the header comes with the first row. */
+function printer(context: Context, group: Group, shape: Shape): (item: ApiObject) => void | Promise<void> {
+  const { options, output } = shape;
+  const { info } = group;
+  if (output.type === 'name') return (item) => context.out(`${info.singular}/${item.metadata.name}\n`);
+  if (output.type !== 'table' && output.type !== 'wide')
+    return async (item) => context.out(await renderObject(item, output));
+  const row = (item: ApiObject): string[] =>
+    tableRow(context, info, item, { ...shape, several: false, now: Date.now() });
+  const header = tableHeader(context, info, { ...shape, several: false, now: 0 });
+  let widths = columnWidths([header, ...group.items.map(row)]);
+  let headed = options.noHeaders === true;
+  return (item) => {
+    const cells = row(item);
+    widths = widths.map((width, at) => Math.max(width, cells[at]?.length ?? 0));
+    if (!headed) context.out(`${renderRow(header, widths)}\n`);
+    headed = true;
+    context.out(`${renderRow(cells, widths)}\n`);
+  };
 }
