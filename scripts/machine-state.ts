@@ -16,6 +16,7 @@ export function machineState(): string[] {
     ...globSync(['/sys/fs/cgroup/podwire*', '/sys/fs/cgroup/*/podwire*']).map((path) => `cgroup ${path}`),
     ...processes(),
     ...names(tmpdir()).flatMap((name) => (/^(podwire|pw)-/.test(name) ? [`folder ${tmpdir()}/${name}`] : [])),
+    ...(existsSync('/oom') ? ['file /oom'] : []), // conmon's, when its working folder is the root
     `sysctl net.ipv4.ip_forward = ${text('/proc/sys/net/ipv4/ip_forward').trim()}`,
   ].sort();
 }

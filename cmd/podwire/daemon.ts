@@ -80,6 +80,7 @@ export async function startPodwired(
       'SOCKET',
       `podwired listens on ${context.paths.socket}: leave --socket out, or use --root`,
     );
+  mkdirSync(context.paths.run, { recursive: true, mode: 0o700 });
   mkdirSync(context.paths.logs, { recursive: true, mode: 0o750 });
   const logFile = join(context.paths.logs, 'podwired.log');
   const logFrom = existsSync(logFile) ? statSync(logFile).size : 0;
@@ -88,6 +89,7 @@ export async function startPodwired(
     argv: daemonArgv(context, flags),
     logFile,
     env: daemonEnv(process.env),
+    cwd: context.paths.run, // conmon leaves a file "oom" where it runs
   });
   let death: number | string | undefined;
   child.ended.then((how) => {
