@@ -161,6 +161,7 @@ class ConmonRuntime implements ContainerRuntime {
       }),
       env: conmonEnv,
       outputFile: files.conmonLog,
+      cwd: files.bundle, // conmon leaves a file `oom` where it stands
     });
     const report = parseConmonReport(line);
     if ('failure' in report) {

@@ -16,6 +16,8 @@ export interface ReportingDaemon {
   readonly env?: Readonly<Record<string, string>>;
   /** What it writes before it is a daemon. */
   readonly outputFile: string;
+  /** Its working folder: what it may drop files into. */
+  readonly cwd: string;
   readonly timeoutMs?: number;
 }
 
@@ -38,7 +40,7 @@ async function startByPosixSpawn(spawner: PosixSpawner, daemon: ReportingDaemon)
   const output = openSync(daemon.outputFile, 'w', 0o600);
   const report = spawner.pipe();
   const env = { ...baseEnv(), ...daemon.env };
-  const pid = spawner.start({ file, argv, env, fds: ['null', output, output, report.write] });
+  const pid = spawner.start({ file, argv, env, cwd: daemon.cwd, fds: ['null', output, output, report.write] });
   closeSync(output);
   closeSync(report.write);
   const pipe = new Socket({ fd: report.read, readable: true, writable: false });
@@ -98,6 +100,7 @@ const startByNode: StartReportingDaemon = (daemon) => {
     const child = spawn(file, args, {
       stdio: ['ignore', output, output, 'pipe'],
       env: { ...baseEnv(), ...daemon.env },
+      cwd: daemon.cwd,
     });
     closeSync(output);
     const report = child.stdio[3] as Readable;

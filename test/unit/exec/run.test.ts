@@ -84,16 +84,17 @@ t.test('a daemon that reports', async (t) => {
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const outputFile = join(folder, 'out');
   const start = (script: string, timeoutMs = 5000) =>
-    startReportingDaemon({ argv: sh(script), outputFile, timeoutMs });
+    startReportingDaemon({ argv: sh(script), outputFile, timeoutMs, cwd: folder });
   t.equal(
     await start('echo noise; (sleep 0.3 & echo "the line" >&3)'),
     'the line',
     'what it leaves behind is not waited for',
   );
   t.equal(readFileSync(outputFile, 'utf8'), 'noise\n');
+  t.equal(await start('pwd >&3'), folder, 'its working folder is given');
   await t.rejects(start('echo trouble; exit 5'), { code: 'EXEC_FAILED', message: /exit code 5.*trouble/s });
   await t.rejects(start('sleep 100', 100), { code: 'EXEC_TIMEOUT' });
-  await t.rejects(startReportingDaemon({ argv: ['no-such-program'], outputFile }), {
+  await t.rejects(startReportingDaemon({ argv: ['no-such-program'], outputFile, cwd: folder }), {
     code: 'EXEC_NOT_FOUND',
   });
 });
