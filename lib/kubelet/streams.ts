@@ -88,7 +88,9 @@ export class NodeStreams {
         'BadRequest',
         `previous terminated container "${container}" in pod "${name}" not found`,
       );
-    if (existsSync(path)) return path;
+    // The log is there before the first process runs; to a user that container still waits.
+    const begun = previous || records[0]?.state !== 'created';
+    if (begun && existsSync(path)) return path;
     const reason = status?.state?.waiting?.reason ?? 'ContainerCreating';
     throw new ApiError(
       'BadRequest',

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import type { Container, Pod } from '../api/types.ts';
 import type { RuntimeService } from '../container/cri.ts';
 import { messageOf, PodwireError, settleAll } from '../exec/errors.ts';
-import type { StepClock } from '../exec/step-clock.ts';
+import { StepClock } from '../exec/step-clock.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { Backoff } from './backoff.ts';
 import { containerConfig, containerHash, needsPodIP } from './container-config.ts';
@@ -187,6 +187,7 @@ export class PodSyncer {
     const now = Date.now();
     this.#sandboxBackoff.next(uid, state.sandboxFailedAt ?? 0, now);
     state.sandboxFailedAt = now;
+    if (state.clock) state.clock = new StepClock(); // the steps shown are those of the try that worked
     return new NotNow(message, this.#sandboxBackoff.delay(uid));
   }
 
