@@ -3,30 +3,31 @@
 // a DEL is one `ip`. Names follow from the container's id, so DEL needs no memory.
 // Invariants: what ADD made is unmade when it fails; DEL may be repeated after any failure; the link goes before its lease.
 import { readdirSync } from 'node:fs';
-import { CniError, cniError } from '../../lib/cni/errors.ts';
-import { findPlugin } from '../../lib/cni/plugin-exec.ts';
+import { CniError } from '../../lib/cni/errors.ts';
 import type { CniResult } from '../../lib/cni/types.ts';
 import { messageOf, settleAll } from '../../lib/exec/errors.ts';
-import { isAbsent, isExists, KernelError } from '../../lib/kernel/errors.ts';
+import { isAbsent, isExists } from '../../lib/kernel/errors.ts';
 import { hasIpv6, isLinkName } from '../../lib/kernel/link.ts';
 import { failedOp, ipLine, ipNet, type LinkFacts, type Net } from '../../lib/kernel/net.ts';
-import { ensureSysctl, writeSysctl } from '../../lib/kernel/sysctl.ts';
+import { writeSysctl } from '../../lib/kernel/sysctl.ts';
 import { traceFromEnv } from '../../lib/kernel/trace.ts';
 import { ownCodes } from '../skel/codes.ts';
 import { delegate } from '../skel/delegate.ts';
 import type { Plugin, PluginCall } from '../skel/skel.ts';
+import { addIpam, asCniError, forward, type Undo, undone } from '../lib/attachment.ts';
+import { addMasquerade, dropMasquerade, ownerOf } from '../lib/masquerade.ts';
+import { aliasOf, randomMac, vethName, vethPrefix } from '../lib/names.ts';
+import { families, netnsWord } from '../lib/pod.ts';
 import { checkAttached } from './check.ts';
 import { type BridgeConf, parseConf } from './conf.ts';
-import { addMasquerade, dropMasquerade, ownerOf } from './masquerade.ts';
-import { aliasOf, randomMac, vethName, vethPrefix } from './names.ts';
-import { type AddPlan, families, netnsWord, planAdd, type Wish } from './plan.ts';
+import { type AddPlan, planAdd, type Wish } from './plan.ts';
 
 async function add(call: PluginCall): Promise<CniResult> {
   const conf = parseConf(call.conf, call.args);
   const net = ipNet({ exec: call.host.exec });
-  const undo: Array<() => Promise<unknown>> = [];
+  const undo: Undo = [];
   try {
-    const ipam = conf.ipam === '' ? {} : await addIpam(conf, call, undo);
+    const ipam = conf.ipam === '' ? {} : await addIpam(conf.ipam, call, undo);
     const plan = await attach({ net, wish: wishOf(conf, call, ipam), undo });
     for (const family of conf.isGateway ? families(plan.result.ips ?? []) : []) await forward(family);
     if (conf.ipMasq) {
@@ -39,28 +40,6 @@ async function add(call: PluginCall): Promise<CniResult> {
     return plan.result;
   } catch (cause) {
     throw await undone(undo, asCniError(cause, call));
-  }
-}
-
-async function addIpam(
-  conf: BridgeConf,
-  call: PluginCall,
-  undo: Array<() => Promise<unknown>>,
-): Promise<CniResult> {
-  findPlugin(conf.ipam, call.path); // one that is not there has nothing to undo
-  // Pushed first: the specification wants a DEL after an IPAM ADD that failed, too. But not where that ADD says that
-  // the lease is an earlier ADD's: undoing it would take a running container's address.
-  const release = () => delegate(conf.ipam, 'DEL', call);
-  undo.push(release);
-  try {
-    const ipam = await delegate(conf.ipam, 'ADD', call);
-    if (!ipam.ips || ipam.ips.length === 0)
-      throw cniError('CNI_INVALID_CONFIG', `ipam.type: ${conf.ipam} gave no address`);
-    return ipam;
-  } catch (error) {
-    if (error instanceof CniError && error.cniCode === ownCodes.alreadyLeased)
-      undo.splice(undo.indexOf(release), 1);
-    throw error;
   }
 }
 
@@ -78,7 +57,7 @@ const wishOf = (conf: BridgeConf, call: PluginCall, ipam: CniResult): Wish => ({
 interface Attaching {
   readonly net: Net;
   readonly wish: Wish;
-  readonly undo: Array<() => Promise<unknown>>;
+  readonly undo: Undo;
 }
 
 /** Carries the plan out; where another ADD made the bridge in between, plans again from what is there now. */
@@ -127,10 +106,6 @@ async function ownRoutes(bridge: string): Promise<void> {
   if (hasIpv6()) await writeSysctl(`net/ipv6/conf/${bridge}/accept_ra`, '0');
 }
 
-async function forward(family: 4 | 6): Promise<void> {
-  await ensureSysctl(family === 4 ? 'net.ipv4.ip_forward' : 'net.ipv6.conf.all.forwarding', '1');
-}
-
 /** A failure that a person can act on, where the kernel's own words are too short; looked into only once it failed. */
 async function explained(failed: { error: unknown; net: Net; wish: Wish; plan: AddPlan }): Promise<unknown> {
   const { error, net, wish, plan } = failed;
@@ -152,27 +127,6 @@ async function explained(failed: { error: unknown; net: Net; wish: Wish; plan: A
       );
   }
   return error;
-}
-
-function asCniError(error: unknown, call: PluginCall): unknown {
-  if (error instanceof CniError || !(error instanceof KernelError)) return error;
-  return new CniError(ownCodes.kernel, `${call.ifname} of ${call.containerId}: ${error.message}`, {
-    details: error.code,
-    cause: error,
-  });
-}
-
-async function undone(undo: Array<() => Promise<unknown>>, cause: unknown): Promise<unknown> {
-  try {
-    await settleAll('undo', undo.reverse());
-    return cause;
-  } catch (failure) {
-    return new AggregateError(
-      [cause, failure],
-      `${messageOf(cause)} (and undoing it failed: ${messageOf(failure)})`,
-      { cause },
-    );
-  }
 }
 
 async function del(call: PluginCall): Promise<void> {

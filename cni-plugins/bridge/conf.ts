@@ -5,6 +5,7 @@ import type { Fields } from '../../lib/cni/json.ts';
 import { parseDns } from '../../lib/cni/result.ts';
 import type { CniDns } from '../../lib/cni/types.ts';
 import { isLinkName } from '../../lib/kernel/link.ts';
+import { parseIpam, parseMac } from '../lib/attachment.ts';
 
 export interface BridgeConf {
   readonly bridge: string;
@@ -74,25 +75,4 @@ function refuseNotServed(conf: Fields): void {
       `${key}: ${JSON.stringify(value)} is not supported by this bridge plugin`,
     );
   }
-}
-
-function parseIpam(conf: Fields): string {
-  const ipam = conf.fields('ipam');
-  const type = ipam.string('type') ?? '';
-  if (type !== '' && !/^[A-Za-z0-9][\w.-]*$/.test(type)) throw ipam.bad('type', 'the name of a plugin');
-  return type;
-}
-
-/** From CNI_ARGS MAC, args.cni.mac, the capability mac: the later wins. */
-function parseMac(conf: Fields, args: Readonly<Record<string, string>>): string | undefined {
-  const named = conf.fields('args').fields('cni').string('mac');
-  const mac = conf.fields('runtimeConfig').string('mac') || named || args.MAC || undefined;
-  if (mac === undefined) return undefined;
-  const octet = Number.parseInt(mac.slice(0, 2), 16);
-  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac) || (octet & 1) === 1)
-    throw cniError(
-      'CNI_INVALID_CONFIG',
-      `mac: expected a unicast MAC address such as 02:00:00:00:00:01, got ${JSON.stringify(mac)}`,
-    );
-  return mac.toLowerCase();
 }

@@ -14,6 +14,7 @@ import { CniError } from '../../lib/cni/errors.ts';
 import type { CniIp, CniResult, CniRoute } from '../../lib/cni/types.ts';
 import type { LinkFacts, NetOp } from '../../lib/kernel/net.ts';
 import { ownCodes } from '../skel/codes.ts';
+import { isV6, netnsWord, podOps } from '../lib/pod.ts';
 import type { BridgeConf } from './conf.ts';
 
 export interface Wish {
@@ -70,7 +71,7 @@ export function planAdd(wish: Wish, seen: LinkFacts | 'unknown' | undefined): Ad
     ],
     gateway: gatewayOps(wish, ips, bridge),
     held: seen === undefined ? [] : [...make, ...gatewayOps(wish, ips, undefined)],
-    pod: podOps(wish, ips, routes),
+    pod: podOps({ ifname: wish.ifname, mac: macs.container, enableDad: conf.enableDad }, ips, routes),
     result,
   };
 }
@@ -93,8 +94,6 @@ function withGateways(conf: BridgeConf, ips: readonly CniIp[]): CniIp[] {
     return { ...ip, gateway: formatIp(plus(networkOf(parseCidr(ip.address) as Cidr), 1n)) };
   });
 }
-
-const isV6 = (text: string): boolean => text.includes(':');
 
 function withDefaultRoutes(conf: BridgeConf, ips: readonly CniIp[], routes: readonly CniRoute[]): CniRoute[] {
   const all = [...routes];
@@ -173,50 +172,3 @@ function portOps(wish: Wish): NetOp[] {
     ...(conf.hairpinMode || conf.portIsolation ? [port] : []),
   ];
 }
-
-/** A named namespace by its name: short, and what a person would type. */
-export const netnsWord = (path: string): string =>
-  /^(?:\/var)?\/run\/netns\/([\w.-]+)$/.exec(path)?.[1] ?? path;
-
-function podOps({ conf, ifname, macs }: Wish, ips: readonly CniIp[], routes: readonly CniRoute[]): NetOp[] {
-  const quick = !conf.enableDad && ips.some((ip) => isV6(ip.address));
-  const dad = conf.enableDad ? {} : { dad: 'skip' as const };
-  return [
-    ...(quick ? [{ op: 'setLink', name: ifname, linkLocal: 'none' } as const] : []),
-    { op: 'setLink', name: ifname, state: 'up' },
-    ...(quick
-      ? [{ op: 'addAddress', dev: ifname, address: linkLocalOf(macs.container), ...dad } as const]
-      : []),
-    ...ips.map((ip): NetOp => ({ op: 'addAddress', dev: ifname, address: ip.address, ...dad })),
-    ...routes.map((route) => routeOp(route, ips, ifname)),
-  ];
-}
-
-/** fe80:: and the modified EUI-64 of the MAC. Source: RFC 4291, appendix A. */
-export function linkLocalOf(mac: string): string {
-  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = mac.split(':').map((part) => Number.parseInt(part, 16));
-  const hex = [a ^ 2, b, c, 0xff, 0xfe, d, e, f].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  return formatCidr(parseCidr(`fe80::${hex.match(/..../g)?.join(':')}/64`) as Cidr);
-}
-
-function routeOp(route: CniRoute, ips: readonly CniIp[], dev: string): NetOp {
-  const via =
-    route.gw ?? ips.find((ip) => isV6(ip.address) === isV6(route.dst) && ip.gateway !== undefined)?.gateway;
-  const onLink = route.scope !== undefined && route.scope >= 253;
-  return {
-    op: 'addRoute',
-    dev,
-    dst: route.dst,
-    ...(via === undefined || onLink ? {} : { via }),
-    ...(route.mtu === undefined ? {} : { mtu: route.mtu }),
-    ...(route.advmss === undefined ? {} : { advmss: route.advmss }),
-    ...(route.priority === undefined ? {} : { metric: route.priority }),
-    ...(route.table === undefined ? {} : { table: route.table }),
-    ...(route.scope === undefined ? {} : { scope: route.scope }),
-  };
-}
-
-/** Families that the bridge must forward for. */
-export const families = (ips: readonly CniIp[]): Array<4 | 6> => [
-  ...new Set(ips.map((ip) => (isV6(ip.address) ? 6 : 4))),
-];

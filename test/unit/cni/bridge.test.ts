@@ -2,9 +2,10 @@
 import t from 'tap';
 import { findFaults } from '../../../cni-plugins/bridge/check.ts';
 import { parseConf } from '../../../cni-plugins/bridge/conf.ts';
-import { masqueradeText, parseElements, unmasqueradeText } from '../../../cni-plugins/bridge/masquerade.ts';
-import { aliasOf, randomMac, vethName, vethPrefix } from '../../../cni-plugins/bridge/names.ts';
-import { linkLocalOf, planAdd, type Wish } from '../../../cni-plugins/bridge/plan.ts';
+import { masqueradeText, parseElements, unmasqueradeText } from '../../../cni-plugins/lib/masquerade.ts';
+import { aliasOf, randomMac, vethName, vethPrefix } from '../../../cni-plugins/lib/names.ts';
+import { planAdd, type Wish } from '../../../cni-plugins/bridge/plan.ts';
+import { linkLocalOf } from '../../../cni-plugins/lib/pod.ts';
 import { Fields } from '../../../lib/cni/json.ts';
 import type { CniResult } from '../../../lib/cni/types.ts';
 import { ipLine, type LinkFacts } from '../../../lib/kernel/net.ts';
