@@ -1,18 +1,11 @@
 // The one executable of all plugins: the name it is called by says which. `dist/cni/<type>` are links to it.
 // Assumes one call a process. Node's form gets the name from its launcher, as argv[2].
-import { readFileSync, realpathSync, writeSync } from 'node:fs';
+import { realpathSync, writeSync } from 'node:fs';
 import { basename } from 'node:path';
 import { runSync } from '../lib/exec/run-sync.ts';
-import { bridge } from './bridge/bridge.ts';
-import { hostLocal } from './host-local/host-local.ts';
-import { loopback } from './loopback/loopback.ts';
-import { type Plugin, serve } from './skel/skel.ts';
-
-const plugins: Readonly<Record<string, Plugin>> = {
-  [bridge.type]: bridge,
-  [hostLocal.type]: hostLocal,
-  [loopback.type]: loopback,
-};
+import { plugins } from './registry.ts';
+import { isDevice, readInput } from './skel/input.ts';
+import { serve } from './skel/skel.ts';
 
 // A compiled program knows its name by argv[0]; under a plain Node, main.ts is told the path it was called by.
 const compiled = process.versions.bun !== undefined && process.argv[1]?.startsWith('/$bunfs/') === true;
@@ -20,7 +13,8 @@ const calledAs = compiled ? process.argv0 : (process.argv[2] ?? '');
 const self = compiled ? process.execPath : calledAs;
 
 async function main(): Promise<number> {
-  const plugin = plugins[basename(calledAs)];
+  const type = basename(calledAs);
+  const plugin = Object.hasOwn(plugins, type) ? plugins[type] : undefined;
   if (!plugin) {
     say(2, `podwire-cni: call it by the name of a plugin: ${Object.keys(plugins).join(', ')}\n`);
     return 2;
@@ -29,8 +23,10 @@ async function main(): Promise<number> {
     say(2, `podwire CNI plugin ${plugin.type}; CNI_COMMAND is not set (CNI specification 1.1.0)\n`);
     return 0;
   }
-  const host = { exec: runSync, plugins, self: real(self) };
-  const { stdout, exitCode } = await serve(plugin, process.env, { stdin: readFileSync(0, 'utf8'), host });
+  const host = { exec: runSync, plugins, self: real(self), log: (text: string) => say(2, text) };
+  // At a terminal VERSION, which can do without, must not wait for a configuration.
+  const stdin = (): string => (process.env.CNI_COMMAND === 'VERSION' && isDevice(0) ? '' : readInput(0));
+  const { stdout, exitCode } = await serve(plugin, process.env, { stdin, host });
   if (stdout !== '') say(1, stdout);
   return exitCode;
 }
@@ -58,7 +54,7 @@ function say(fd: 1 | 2, text: string): void {
 main().then(
   (code) => process.exit(code),
   (error) => {
-    say(2, `podwire-cni: ${error instanceof Error ? error.stack : String(error)}\n`);
+    say(2, `podwire-cni: ${error instanceof Error ? error.message : String(error)}\n`);
     process.exit(1);
   },
 );

@@ -16,9 +16,10 @@ import {
 } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { plugins } from '../cni-plugins/registry.ts';
 import { run } from '../lib/exec/exec.ts';
 
-export const pluginTypes = ['bridge', 'host-local', 'loopback'] as const;
+export const pluginTypes: readonly string[] = Object.keys(plugins);
 
 export interface BuildOptions {
   /** The repository. */

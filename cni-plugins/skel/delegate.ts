@@ -4,20 +4,22 @@ import { realpathSync } from 'node:fs';
 import { callPlugin, findPlugin } from '../../lib/cni/plugin-exec.ts';
 import { parseResult } from '../../lib/cni/result.ts';
 import type { CniCommand, CniResult } from '../../lib/cni/types.ts';
+import type { Env } from './env.ts';
 import { type PluginCall, perform } from './skel.ts';
 
 /** Calls plugin `type` with this call's own configuration. The result of ADD; {} for other verbs. @throws CniError */
 export async function delegate(type: string, command: CniCommand, call: PluginCall): Promise<CniResult> {
-  const inside = call.host.plugins[type];
+  const inside = Object.hasOwn(call.host.plugins, type) ? call.host.plugins[type] : undefined;
   if (inside && isOurself(type, call)) return (await perform(inside, { ...call, command })) ?? {};
   const printed = await callPlugin({
     command,
     type,
     pluginDirs: call.path,
-    env: delegateEnv(call),
+    env: wholeEnv(call.env),
     input: call.conf.object,
     exec: call.host.exec,
     timeoutMs: 30_000,
+    onStderr: (text) => call.host.log?.(text),
   });
   return parseResult(printed ?? {}, `result of ${type}`);
 }
@@ -26,14 +28,6 @@ function isOurself(type: string, call: PluginCall): boolean {
   return realpathSync(findPlugin(type, call.path)) === call.host.self;
 }
 
-function delegateEnv(call: PluginCall): Record<string, string> {
-  const args = Object.entries(call.args).map(([key, value]) => `${key}=${value}`);
-  const { containerId, netns, ifname } = call;
-  const pairs = {
-    CNI_CONTAINERID: containerId,
-    CNI_NETNS: netns,
-    CNI_IFNAME: ifname,
-    CNI_ARGS: args.join(';'),
-  };
-  return Object.fromEntries(Object.entries(pairs).filter(([, value]) => value !== ''));
-}
+/** "The delegated plugin must receive all the same environment variables". Source: the specification, section 4. */
+const wholeEnv = (env: Env): Record<string, string> =>
+  Object.fromEntries(Object.entries(env).filter((pair): pair is [string, string] => pair[1] !== undefined));

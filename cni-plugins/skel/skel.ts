@@ -13,7 +13,8 @@ import {
 } from '../../lib/cni/types.ts';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 import type { Exec } from '../../lib/exec/exec.ts';
-import { type CallEnv, checkNetns, checkVerbVersion, type Env, parseCommand, parseEnv } from './env.ts';
+import { type CallEnv, checkVerbVersion, type Env, parseCommand, parseEnv, usableNetns } from './env.ts';
+import { maxInput } from './input.ts';
 
 /** What a plugin is given: environment and configuration, both checked as far as all plugins share them. */
 export interface PluginCall extends CallEnv {
@@ -38,6 +39,8 @@ export interface Host {
   readonly plugins: Readonly<Record<string, Plugin>>;
   /** Path of this executable (symbolic links followed), to tell whether a delegate is ourselves. */
   readonly self: string;
+  /** Where a delegate's standard error goes: ours. */
+  readonly log?: (text: string) => void;
 }
 
 /** A plugin: a handler a verb. A verb without a handler has nothing to do and succeeds. */
@@ -58,25 +61,26 @@ export interface Answer {
   readonly exitCode: number;
 }
 
-const maxInput = 4 * 1024 * 1024;
+export interface Request {
+  /** The text, or what reads it once the environment has been found good. */
+  readonly stdin: string | (() => string);
+  readonly host: Host;
+}
 
 /** Serves one call; never throws. */
-export async function serve(
-  plugin: Plugin,
-  env: Env,
-  request: { stdin: string; host: Host },
-): Promise<Answer> {
+export async function serve(plugin: Plugin, env: Env, request: Request): Promise<Answer> {
+  const { stdin } = request;
+  const input = (): string => (typeof stdin === 'string' ? stdin : stdin());
   let version: string = newestVersion;
   try {
     const command = parseCommand(env);
-    if (command === 'VERSION') return { stdout: versionAnswer(request.stdin), exitCode: 0 };
+    if (command === 'VERSION') return { stdout: versionAnswer(input), exitCode: 0 };
     const callEnv = parseEnv(env, command);
-    const conf = decode(request.stdin);
+    const conf = decode(input());
     version = parseVersion(conf.object.cniVersion);
     const call = makeCall(callEnv, conf, request.host);
     checkVerbVersion(command, call.version);
-    if ((command === 'ADD' || command === 'CHECK') && !plugin.ipam) checkNetns(call.netns);
-    const result = await perform(plugin, call);
+    const result = await perform(plugin, plugin.ipam ? call : { ...call, netns: usableNetns(callEnv) });
     return { stdout: result ? `${JSON.stringify(toVersion(result, call.version))}\n` : '', exitCode: 0 };
   } catch (error) {
     return { stdout: `${JSON.stringify(errorObject(error, version))}\n`, exitCode: 1 };
@@ -133,13 +137,13 @@ function makeCall(env: CallEnv, conf: Fields, host: Host): PluginCall {
   return { ...env, conf, name, version, prevResult, validAttachments: attachments(conf, env.command), host };
 }
 
-/** A prevResult that makes no sense stops an ADD or CHECK, but never a DEL. */
+/** A prevResult that makes no sense stops an ADD or CHECK, which build on it, and nothing else. */
 function parsePrevious(value: unknown, command: string): CniResult | undefined {
   try {
     return parseResult(value, 'prevResult');
   } catch (error) {
-    if (command === 'DEL') return undefined;
-    throw error;
+    if (command === 'ADD' || command === 'CHECK') throw error;
+    return undefined;
   }
 }
 
@@ -156,21 +160,28 @@ function attachments(conf: Fields, command: string): ValidAttachment[] {
   }));
 }
 
-function versionAnswer(stdin: string): string {
+function versionAnswer(input: () => string): string {
   let asked: unknown;
   try {
-    asked = (JSON.parse(stdin) as JsonObject).cniVersion;
+    asked = (JSON.parse(input()) as JsonObject).cniVersion;
   } catch {
     // VERSION is asked before anything is known of the other side: an empty or foreign input is no error.
   }
-  const cniVersion = typeof asked === 'string' && asked !== '' ? asked : newestVersion;
+  const cniVersion =
+    typeof asked === 'string' && /^\d{1,4}(\.\d{1,4}){2}$/.test(asked) ? asked : newestVersion;
   return `${JSON.stringify({ cniVersion, supportedVersions: specVersions })}\n`;
 }
 
-/** The error object of the specification, for anything thrown. */
+const longest = 4096;
+
+/** The error object of the specification, for anything thrown. Of several failures, the first one's code. */
 export function errorObject(error: unknown, cniVersion: string): JsonObject {
-  const cause = error instanceof AggregateError && error.cause instanceof CniError ? error.cause : error;
-  const code = cause instanceof CniError ? cause.cniCode : cniCodes.CNI_INTERNAL;
-  const details = cause instanceof CniError ? cause.details : error instanceof PodwireError ? error.code : '';
-  return { cniVersion, code, msg: messageOf(error), ...(details === '' ? {} : { details }) };
+  const first = firstOf(error);
+  const code = first instanceof CniError ? first.cniCode : cniCodes.CNI_INTERNAL;
+  const details = first instanceof CniError ? first.details : first instanceof PodwireError ? first.code : '';
+  const msg = messageOf(error).slice(0, longest);
+  return { cniVersion, code, msg, ...(details === '' ? {} : { details: details.slice(0, longest) }) };
 }
+
+const firstOf = (error: unknown): unknown =>
+  error instanceof AggregateError ? firstOf(error.cause ?? error.errors[0]) : error;

@@ -5,11 +5,18 @@ import type { JsonObject } from './types.ts';
 
 /** The error of a value that is not what it should be: code 7, the key, the value, what was expected. */
 export function badValue(where: string, value: unknown, expected: string): CniError {
-  const shown = JSON.stringify(value) ?? 'nothing';
   return new CniError(
     cniCodes.CNI_INVALID_CONFIG,
-    `${where}: expected ${expected}, got ${shown.slice(0, 200)}`,
+    `${where}: expected ${expected}, got ${shown(value).slice(0, 200)}`,
   );
+}
+
+function shown(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? 'nothing';
+  } catch {
+    return 'what cannot be shown'; // nested deeper than the stack
+  }
 }
 
 export const isObject = (value: unknown): value is JsonObject =>

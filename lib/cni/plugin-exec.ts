@@ -18,10 +18,18 @@ export interface PluginCall {
   readonly exec: Exec;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** Gets what a plugin that succeeded wrote to its standard error; a failure's is in the error. */
+  readonly onStderr?: ((text: string) => void) | undefined;
 }
+
+// A type becomes a file name in a plugin folder: it must not lead elsewhere.
+const typePattern = /^[A-Za-z0-9][\w.-]{0,127}$/;
+export const isPluginType = (type: string): boolean => typePattern.test(type);
 
 /** The first executable of that name. @throws CniError 7 that names the type and the folders */
 export function findPlugin(type: string, pluginDirs: readonly string[]): string {
+  if (!isPluginType(type))
+    throw cniError('CNI_INVALID_CONFIG', `plugin ${JSON.stringify(type.slice(0, 200))}: not a plugin's name`);
   for (const dir of pluginDirs) {
     const file = join(dir, type);
     if (isProgram(file)) return file;
@@ -47,13 +55,14 @@ export async function callPlugin(call: PluginCall): Promise<unknown> {
   const file = findPlugin(type, pluginDirs);
   const env = { ...call.env, CNI_COMMAND: command, CNI_PATH: pluginDirs.join(':') };
   try {
-    const { stdout } = await exec({
+    const { stdout, stderr } = await exec({
       argv: [file],
       input: JSON.stringify(input),
       env,
       timeoutMs,
       ...(signal ? { signal } : {}),
     });
+    if (stderr !== '') call.onStderr?.(stderr);
     return stdout.trim() === '' ? undefined : decode(stdout, `${type} ${command}`);
   } catch (error) {
     throw pluginError(error, `${type} ${command}`);

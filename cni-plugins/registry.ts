@@ -1,0 +1,12 @@
+// All plugins of the one executable, by their type. A new plugin is one line here; the build takes the links' names
+// from this table. Assumes that importing a plugin does nothing but define it: one run uses one or two of them.
+import { bridge } from './bridge/bridge.ts';
+import { hostLocal } from './host-local/host-local.ts';
+import { loopback } from './loopback/loopback.ts';
+import type { Plugin } from './skel/skel.ts';
+
+export const plugins: Readonly<Record<string, Plugin>> = {
+  [bridge.type]: bridge,
+  [hostLocal.type]: hostLocal,
+  [loopback.type]: loopback,
+};
