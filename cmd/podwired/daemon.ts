@@ -53,6 +53,9 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
   const { paths } = options;
   const name = nodeName(options.nodeName);
   const ip = options.nodeIp ?? nodeIp();
+  // What is missing is told before anything is touched.
+  const programs = { ociRuntime: needProgram(options.runtime), conmon: needProgram('conmon') };
+  for (const name of ['ip', 'nft', 'unshare', 'nsenter', 'start-stop-daemon']) needProgram(name);
   makeFolders(paths);
   const store = openSqliteStore({ path: join(paths.state, 'store.db') });
   const registry = new Registry({
@@ -71,7 +74,7 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
     mtu: underlayMtu(),
   });
 
-  const { runtime, images } = makeRuntime(options, log);
+  const { runtime, images } = makeRuntime(options, programs, log);
   await images.recover();
   const dns = nodeDns(options.clusterDns, options.clusterDomain);
   const node = { name, hostname: hostname(), ip, dns, pidsLimit: options.podPidsLimit };
@@ -107,7 +110,7 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
       ip,
       podCidr: options.podCidr,
       version,
-      runtimeVersion: await runtimeVersion(options.runtime, needProgram(options.runtime)),
+      runtimeVersion: await runtimeVersion(options.runtime, programs.ociRuntime),
       maxPods: options.maxPods,
     },
     stop.signal,
@@ -142,14 +145,17 @@ const assignTo =
     if (!pod.spec.nodeName) pod.spec.nodeName = node;
   };
 
-function makeRuntime(options: DaemonOptions, log: Logger) {
+function makeRuntime(
+  options: DaemonOptions,
+  programs: { readonly ociRuntime: string; readonly conmon: string },
+  log: Logger,
+) {
   const { paths } = options;
   const images = createImageStore({ paths });
   const containers = createContainerRuntime({
     paths,
     images,
-    ociRuntime: needProgram(options.runtime),
-    conmon: needProgram('conmon'),
+    ...programs,
     onWarning: (podUid, message) => log.warn({ podUid }, message),
   });
   const pluginDirs = options.cniBinDir ?? [ownPlugins(), '/opt/cni/bin', '/usr/lib/cni'];

@@ -1,7 +1,19 @@
 // What is wrong gets one clear message with the field and the value, the right exit code or event, and leaves nothing.
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
-import { hostPod, isRunning, netnsNames, sleeper, startNode, type TestNode } from './harness.ts';
+import { run } from '../../lib/exec/exec.ts';
+import { nodePaths } from '../../lib/kernel/paths.ts';
+import {
+  allCodes,
+  hostPod,
+  isRunning,
+  leftovers,
+  netnsNames,
+  sleeper,
+  startNode,
+  type TestNode,
+} from './harness.ts';
 
 const container = { name: 'a', image: 'localhost/host', command: ['true'] };
 const podWith = (over: object, spec: object = {}, metadata: object = {}): object => ({
@@ -158,6 +170,21 @@ t.test('refused at the door', async (t) => {
     },
   );
   t.same(readdirSync(node.paths.sandboxes), []);
+});
+
+t.test('a machine without crun: podwired does not start, and says what is missing', async (t) => {
+  const root = mkdtempSync('/tmp/podwire-e2e-');
+  t.teardown(() => rmSync(root, { recursive: true, force: true }));
+  // In a mount namespace of its own, something that is no program stands in the place of each crun there is.
+  const hide = 'for p in $(which -a crun); do mount --bind /dev/null "$p"; done; exec "$@"';
+  const up = [join(import.meta.dirname, '../../bin/podwire'), '--root', root, 'up'];
+  const { exitCode, stderr } = await run({
+    argv: ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', hide, 'sh', ...up],
+    okCodes: allCodes,
+  });
+  t.equal(exitCode, 1);
+  t.match(stderr, /crun: program not found.*podwire doctor/);
+  t.same(leftovers(nodePaths(root)), []);
 });
 
 async function eventsOf(node: TestNode): Promise<string> {
