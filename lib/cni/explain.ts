@@ -43,6 +43,7 @@ function dropMaking(kept: TraceLine[], link: string): void {
 function block(line: TraceLine): string {
   switch (line.tool) {
     case 'ip':
+    case 'bridge':
       return line.lines.map((text) => ipCommand(text, line)).join('\n');
     case 'nft':
       return `${inside(line.netns)}nft -f - <<'NFT'\n${line.lines.join('\n')}\nNFT`;
@@ -53,10 +54,11 @@ function block(line: TraceLine): string {
   }
 }
 
-function ipCommand(text: string, { netns, held }: TraceLine): string {
-  const command = `${ip(netns)} ${shellWords(text)}`;
+function ipCommand(text: string, { tool, netns, held }: TraceLine): string {
+  const program = ip(netns, tool);
+  const command = `${program} ${shellWords(text)}`;
   const guard = held ? guardOf(text) : undefined;
-  return guard === undefined ? command : `${ip(netns)} ${guard} >/dev/null 2>&1 || ${command}`;
+  return guard === undefined ? command : `${program} ${guard} >/dev/null 2>&1 || ${command}`;
 }
 
 /** The question that tells whether a held line's outcome is there; lines without one may be repeated as they are. */
@@ -69,9 +71,9 @@ function guardOf(text: string): string | undefined {
 
 const isPath = (netns: string): boolean => netns.includes('/');
 
-function ip(netns: string | undefined): string {
-  if (netns === undefined) return 'ip';
-  return isPath(netns) ? `nsenter --net=${shellWord(netns)} ip` : `ip -n ${shellWord(netns)}`;
+function ip(netns: string | undefined, tool: string): string {
+  if (netns === undefined) return tool;
+  return isPath(netns) ? `nsenter --net=${shellWord(netns)} ${tool}` : `${tool} -n ${shellWord(netns)}`;
 }
 
 function inside(netns: string | undefined): string {

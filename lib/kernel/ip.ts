@@ -26,12 +26,19 @@ export class IpBatchError extends KernelError {
 
 const namedNetns = /^(?:\/var)?\/run\/netns\/([^/]+)$/;
 
+/** iproute2's two programs: FDB entries and VLANs of bridge ports are the business of `bridge`. */
+export type IpTool = 'ip' | 'bridge';
+
 /** argv that runs `ip` in a namespace: `ip -n NAME` where it has a name, else nsenter (one exec more). Pure. */
-export function ipArgv(netns: string | undefined, args: readonly string[]): [string, ...string[]] {
-  if (netns === undefined) return ['ip', ...args];
+export function ipArgv(
+  netns: string | undefined,
+  args: readonly string[],
+  tool: IpTool = 'ip',
+): [string, ...string[]] {
+  if (netns === undefined) return [tool, ...args];
   const name = netns.includes('/') ? namedNetns.exec(netns)?.[1] : netns;
-  if (name !== undefined) return ['ip', '-n', name, ...args];
-  return ['nsenter', `--net=${netns}`, 'ip', ...args];
+  if (name !== undefined) return [tool, '-n', name, ...args];
+  return ['nsenter', `--net=${netns}`, tool, ...args];
 }
 
 /** argv that runs any program in a namespace. nsenter, as `ip netns exec` would build a mount namespace too. Pure. */
@@ -63,21 +70,24 @@ export function ipWord(text: string): string {
  * Lines that begin with `addr show` are questions: the answers come back parsed, and are not part of the trace.
  * @throws IpBatchError with the line that failed, KernelError, ExecError
  */
-export async function ipBatch(lines: readonly string[], options: KernelOptions = {}): Promise<unknown[]> {
+export async function ipBatch(
+  lines: readonly string[],
+  options: KernelOptions & { tool?: IpTool } = {},
+): Promise<unknown[]> {
   if (lines.length === 0) return [];
   const asks = lines.some(isQuestion);
-  const { netns, exec = runLazily, trace = traceFromEnv(), signal } = options;
+  const { netns, exec = runLazily, trace = traceFromEnv(), signal, tool = 'ip' } = options;
   try {
-    const argv = ipArgv(netns, [...(asks ? ['-j', '-d'] : []), '-batch', '-']);
+    const argv = ipArgv(netns, [...(asks ? ['-j', '-d'] : []), '-batch', '-'], tool);
     const { stdout } = await exec({ argv, input: `${lines.join('\n')}\n`, ...(signal ? { signal } : {}) });
     trace({
-      tool: 'ip',
+      tool,
       ...(netns === undefined ? {} : { netns }),
       lines: lines.filter((line) => !isQuestion(line)),
     });
     return asks ? parseAnswers(stdout) : [];
   } catch (error) {
-    throw batchError(error, lines);
+    throw batchError(error, lines, tool);
   }
 }
 
@@ -89,12 +99,12 @@ function parseAnswers(stdout: string): unknown[] {
   return texts.filter((text) => text !== '').flatMap((text) => JSON.parse(text) as unknown[]);
 }
 
-function batchError(error: unknown, lines: readonly string[]): unknown {
+function batchError(error: unknown, lines: readonly string[], tool: IpTool): unknown {
   if (!(error instanceof ExecError) || error.code !== 'EXEC_FAILED') return error;
   const failed = /Command failed -:(\d+)/.exec(error.stderr);
-  if (!failed) return toKernelError(error, 'ip -batch');
+  if (!failed) return toKernelError(error, `${tool} -batch`);
   const line = Number(failed[1]) - 1;
-  const what = `ip ${lines[line] ?? ''}`;
+  const what = `${tool} ${lines[line] ?? ''}`;
   const mapped = toKernelError(error, what);
   if (!(mapped instanceof KernelError)) return mapped;
   const said = error.stderr
@@ -105,9 +115,12 @@ function batchError(error: unknown, lines: readonly string[]): unknown {
 }
 
 /** Asks `ip -j ARGS` and gives the parsed JSON array. @throws KernelError */
-export async function ipJson(args: readonly string[], options: KernelOptions = {}): Promise<unknown[]> {
-  const { netns, exec = runLazily, signal } = options;
-  const argv = ipArgv(netns, ['-j', '-d', ...args]);
+export async function ipJson(
+  args: readonly string[],
+  options: KernelOptions & { tool?: IpTool } = {},
+): Promise<unknown[]> {
+  const { netns, exec = runLazily, signal, tool } = options;
+  const argv = ipArgv(netns, ['-j', '-d', ...args], tool);
   try {
     const { stdout } = await exec({ argv, ...(signal ? { signal } : {}) });
     const value: unknown = stdout.trim() === '' ? [] : JSON.parse(stdout);

@@ -3,12 +3,18 @@
 // face, and passes the same tests. One process a list of changes, one namespace a list.
 import { networkInterfaces } from 'node:os';
 import { KernelError } from './errors.ts';
-import { IpBatchError, ipBatch, ipJson, ipWord, type KernelOptions } from './ip.ts';
+import { IpBatchError, type IpTool, ipBatch, ipJson, ipWord, type KernelOptions } from './ip.ts';
 import { deleteLink, linkIsHere } from './link.ts';
 
 /** One change. Addresses are `ip/prefix length`, MACs `aa:bb:cc:dd:ee:ff`, netns a name or an absolute path. */
 export type NetOp =
-  | { readonly op: 'addBridge'; readonly name: string; readonly mac?: string; readonly mtu?: number }
+  | {
+      readonly op: 'addBridge';
+      readonly name: string;
+      readonly mac?: string;
+      readonly mtu?: number;
+      readonly vlanFiltering?: 'on';
+    }
   | {
       readonly op: 'addVeth';
       readonly name: string;
@@ -34,19 +40,69 @@ export type NetOp =
       readonly hairpin?: 'on' | 'off';
       readonly isolated?: 'on' | 'off';
     }
-  /** 'add' fails where the address is there, 'put' does not. dad 'skip': usable at once (IPv6 only). */
+  /** Links on top of a parent. With `netns` (a name or a path) they are made there, and go with it. */
+  | {
+      readonly op: 'addMacvlan';
+      readonly name: string;
+      readonly parent: string;
+      readonly mode: 'bridge' | 'private' | 'vepa' | 'passthru';
+      readonly mac?: string;
+      readonly mtu?: number;
+      /** Broadcasts that may wait; the kernel's default is 1000. */
+      readonly queue?: number;
+      readonly netns?: string;
+    }
+  | {
+      readonly op: 'addVlan';
+      readonly name: string;
+      readonly parent: string;
+      readonly id: number;
+      readonly mtu?: number;
+      readonly netns?: string;
+    }
+  /** A VTEP that learns nothing: whom it reaches stands in the FDB alone. */
+  | {
+      readonly op: 'addVxlan';
+      readonly name: string;
+      readonly id: number;
+      readonly port: number;
+      readonly local: string;
+      readonly dev: string;
+      readonly mac: string;
+      readonly mtu: number;
+    }
+  | { readonly op: 'renameLink'; readonly name: string; readonly to: string }
+  | { readonly op: 'setBridge'; readonly name: string; readonly vlanFiltering: 'on' }
+  /** VLANs of a bridge port, `5` or `5-9`. pvid: what comes untagged belongs to it, and it leaves untagged. */
+  | { readonly op: 'addPortVlan'; readonly name: string; readonly vid: string; readonly pvid?: 'untagged' }
+  | { readonly op: 'deletePortVlan'; readonly name: string; readonly vid: string }
+  /** Permanent entries: nothing is asked on the wire, nothing ages. */
+  | { readonly op: 'putNeighbour'; readonly dev: string; readonly ip: string; readonly mac: string }
+  | { readonly op: 'deleteNeighbour'; readonly dev: string; readonly ip: string }
+  /** Of a VTEP: frames for this MAC go to that machine. */
+  | { readonly op: 'putFdb' | 'deleteFdb'; readonly dev: string; readonly mac: string; readonly to: string }
+  /**
+   * 'add' fails where the address is there, 'put' does not. dad 'skip': usable at once (IPv6 only).
+   * prefixRoute 'none': no route to its net comes with it.
+   */
   | {
       readonly op: 'addAddress' | 'putAddress';
       readonly dev: string;
       readonly address: string;
       readonly dad?: 'skip';
+      readonly prefixRoute?: 'none';
     }
   | { readonly op: 'deleteAddress'; readonly dev: string; readonly address: string }
   | {
-      readonly op: 'addRoute';
+      /** 'put' replaces what is there for the same destination. */
+      readonly op: 'addRoute' | 'putRoute';
       readonly dev: string;
       readonly dst: string;
       readonly via?: string;
+      /** 'onlink': the gateway is taken to be on the link, whatever the addresses say. */
+      readonly gateway?: 'onlink';
+      /** Preferred source address. */
+      readonly src?: string;
       readonly mtu?: number;
       readonly advmss?: number;
       readonly metric?: number;
@@ -54,6 +110,7 @@ export type NetOp =
       /** rt_scope: 0 universe, 253 link, 254 host. */
       readonly scope?: number;
     }
+  | { readonly op: 'deleteRoute'; readonly dev: string; readonly dst: string }
   | { readonly op: 'deleteLink'; readonly name: string }
   /** Changes nothing: what the link is at that point, given back by `apply`. */
   | { readonly op: 'look'; readonly name: string };
@@ -83,11 +140,42 @@ export interface Net {
   deleteLink(name: string, netns?: string): Promise<boolean>;
 }
 
-/** The text of one change for `ip -batch`. Pure. */
+/** The program whose `-batch` takes the text of a change. Pure. */
+export const toolOf = ({ op }: NetOp): IpTool =>
+  op === 'putFdb' || op === 'deleteFdb' || op === 'addPortVlan' || op === 'deletePortVlan' ? 'bridge' : 'ip';
+
+/** The text of one change for `ip -batch` (or `bridge -batch`: toolOf). Pure. */
 export function ipLine(op: NetOp): string {
   switch (op.op) {
     case 'addBridge':
-      return words('link add name', op.name, opt('address', op.mac), opt('mtu', op.mtu), 'type bridge');
+      return words(
+        'link add name',
+        op.name,
+        opt('address', op.mac),
+        opt('mtu', op.mtu),
+        'type bridge',
+        op.vlanFiltering ? 'vlan_filtering 1' : '',
+      );
+    case 'addMacvlan':
+    case 'addVlan':
+    case 'addVxlan':
+      return upperLine(op);
+    case 'renameLink':
+      return words('link set dev', op.name, opt('name', op.to));
+    case 'setBridge':
+      return words('link set dev', op.name, 'type bridge vlan_filtering 1');
+    case 'addPortVlan':
+      return words('vlan add dev', op.name, opt('vid', op.vid), op.pvid ? 'pvid untagged' : '');
+    case 'deletePortVlan':
+      return words('vlan del dev', op.name, opt('vid', op.vid));
+    case 'putNeighbour':
+      return words('neigh replace', op.ip, opt('lladdr', op.mac), opt('dev', op.dev), 'nud permanent');
+    case 'deleteNeighbour':
+      return words('neigh del', op.ip, opt('dev', op.dev));
+    case 'putFdb':
+      return words('fdb replace', op.mac, opt('dev', op.dev), opt('dst', op.to), 'self permanent');
+    case 'deleteFdb':
+      return words('fdb del', op.mac, opt('dev', op.dev), opt('dst', op.to), 'self');
     case 'addVeth': {
       const { peer } = op;
       const far = [
@@ -130,28 +218,57 @@ export function ipLine(op: NetOp): string {
         'dev',
         op.dev,
         six && op.dad === 'skip' ? 'nodad' : '',
+        op.prefixRoute === 'none' ? 'noprefixroute' : '',
       );
     }
     case 'deleteAddress':
       return words('addr del', op.address, 'dev', op.dev);
     case 'addRoute':
+    case 'putRoute':
       return words(
-        'route add',
+        op.op === 'addRoute' ? 'route add' : 'route replace',
         op.dst,
         opt('via', op.via),
         'dev',
         op.dev,
+        op.gateway ?? '',
+        opt('src', op.src),
         opt('mtu', op.mtu),
         opt('advmss', op.advmss),
         opt('metric', op.metric),
         opt('table', op.table),
         opt('scope', op.scope),
       );
+    case 'deleteRoute':
+      return words('route del', op.dst, 'dev', op.dev);
     case 'deleteLink':
       return words('link del dev', op.name);
     case 'look':
       return words('addr show dev', op.name);
   }
+}
+
+type UpperOp = Extract<NetOp, { op: 'addMacvlan' | 'addVlan' | 'addVxlan' }>;
+
+function upperLine(op: UpperOp): string {
+  if (op.op === 'addVxlan') {
+    const { name, mac, mtu, id, port, local, dev } = op;
+    const vtep = [opt('id', id), opt('dstport', port), opt('local', local), opt('dev', dev), 'nolearning'];
+    return words('link add name', name, opt('address', mac), opt('mtu', mtu), 'type vxlan', ...vtep);
+  }
+  const mac = op.op === 'addMacvlan' ? opt('address', op.mac) : '';
+  const kind =
+    op.op === 'addMacvlan'
+      ? words('type macvlan mode', op.mode, opt('bcqueuelen', op.queue))
+      : words('type vlan', opt('id', op.id));
+  const place = [
+    opt('link', op.parent),
+    opt('name', op.name),
+    mac,
+    opt('mtu', op.mtu),
+    opt('netns', op.netns),
+  ];
+  return words('link add', ...place, kind);
 }
 
 const opt = (key: string, value: string | number | undefined): string =>
@@ -161,8 +278,7 @@ const words = (...parts: string[]): string => parts.filter((part) => part !== ''
 /** `Net` by the programs `ip` and the files of /proc. */
 export function ipNet(options: Omit<KernelOptions, 'netns'> = {}): Net {
   return {
-    apply: async (ops, netns) =>
-      ((await ipBatch(ops.map(ipLine), { ...options, netns })) as IpLink[]).map(factsOf),
+    apply: (ops, netns) => apply(ops, { ...options, netns }),
     glance(name) {
       if (!linkIsHere(name)) return undefined;
       // getifaddrs(3): no process, and of the namespace this process is in, whatever /sys shows. It leaves out
@@ -174,6 +290,26 @@ export function ipNet(options: Omit<KernelOptions, 'netns'> = {}): Net {
     inspect: (name, netns) => inspect(name, { ...options, netns }),
     deleteLink: (name, netns) => deleteLink(name, { ...options, netns }),
   };
+}
+
+/** One process a run of changes that one program takes; nearly always one in all. */
+async function apply(ops: readonly NetOp[], options: KernelOptions): Promise<LinkFacts[]> {
+  const seen: LinkFacts[] = [];
+  for (let at = 0; at < ops.length; ) {
+    const tool = toolOf(ops[at] as NetOp);
+    const other = ops.findIndex((op, index) => index > at && toolOf(op) !== tool);
+    const end = other < 0 ? ops.length : other;
+    try {
+      const lines = ops.slice(at, end).map(ipLine);
+      seen.push(...((await ipBatch(lines, { ...options, tool })) as IpLink[]).map(factsOf));
+    } catch (error) {
+      if (at === 0 || !(error instanceof IpBatchError)) throw error;
+      const { code, what, message, line, cause } = error;
+      throw new IpBatchError(code, what, message, { line: at + line, cause });
+    }
+    at = end;
+  }
+  return seen;
 }
 
 interface IpLink {

@@ -3,8 +3,8 @@
 import { appendFileSync } from 'node:fs';
 
 export interface TraceLine {
-  /** 'ip': lines as for `ip -batch` · 'nft': a script for `nft -f -` · 'sysctl': key=value. */
-  readonly tool: 'ip' | 'nft' | 'sysctl';
+  /** 'ip', 'bridge': lines as for its `-batch` · 'nft': a script for `nft -f -` · 'sysctl': key=value. */
+  readonly tool: 'ip' | 'bridge' | 'nft' | 'sysctl';
   /** Name or path of the network namespace; absent: the machine's. */
   readonly netns?: string;
   readonly lines: readonly string[];
