@@ -16,7 +16,8 @@ export interface Options {
   /** Milliseconds of rest between two measurements: the kernel goes on tidying up after a Pod. */
   readonly settle: number;
   readonly pods: number;
-  readonly concurrency: number;
+  /** All Pods unless told. */
+  readonly concurrency?: number;
   readonly rounds: number;
   readonly cniRuns: number;
   /** containerd's conflist with ipMasq: true, which costs it iptables runs for every Pod. */
@@ -69,5 +70,5 @@ export function parseOptions(argv: readonly string[]): Options {
     .option('--keep', "keep the temporary folder (the daemons' logs)", false)
     .option('--check', 'exit 1 when a goal is missed', false)
     .parse([...argv], { from: 'user' })
-    .opts<Options & { concurrency?: number }>() as Options;
+    .opts<Options>();
 }

@@ -36,6 +36,7 @@ export interface Verdict {
 
 const ours = 'podwire';
 
+/** Goals and whether they are reached; one that lacks its base is not. */
 export function verdicts(measurements: readonly Measurement[]): Verdict[] {
   return measurements.flatMap((measurement) => {
     const { title, unit, base, peers, goalRatio, goalValue } = measurement;
@@ -43,11 +44,11 @@ export function verdicts(measurements: readonly Measurement[]): Verdict[] {
     if (!own) return [];
     const got: Verdict[] = [];
     const times = ratio(own, peers[base]);
-    if (goalRatio !== undefined && times !== undefined)
+    if (goalRatio !== undefined)
       got.push({
         title,
-        text: `${times.toFixed(2)} × ${base} (goal: at most ${goalRatio.toFixed(2)})`,
-        reached: times <= goalRatio,
+        text: `${times?.toFixed(2) ?? 'no figure'} × ${base} (goal: at most ${goalRatio.toFixed(2)})`,
+        reached: times !== undefined && times <= goalRatio,
       });
     if (goalValue !== undefined)
       got.push({

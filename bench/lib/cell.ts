@@ -1,7 +1,15 @@
 // The cell in which everything is measured: its own pid, mount and network namespaces, with its own /run, /var/lib and
 // /dev/shm. When its first process dies, by whatever cause, the kernel ends all processes, mounts and links in it.
 // Assumes root, util-linux and catatonit (its init, which reaps). cgroups and one folder outlive it: sweep() takes them.
-import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { settleAll } from '../../lib/exec/errors.ts';
@@ -104,20 +112,19 @@ export async function cellEmpty(folder: string, timeoutMs = 10_000): Promise<num
 }
 
 export function processesInCell(folder: string): number[] {
-  const namespace = linkOf(pidNamespaceFile(folder), 'file');
+  const namespace = ifThere(() => readFileSync(pidNamespaceFile(folder), 'utf8'));
   if (namespace === undefined) return [];
   return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && linkOf(`/proc/${name}/ns/pid`, 'link') === namespace)
+    .filter((name) => /^\d+$/.test(name) && ifThere(() => readlinkSync(`/proc/${name}/ns/pid`)) === namespace)
     .map(Number);
 }
 
-function linkOf(path: string, kind: 'link' | 'file'): string | undefined {
+/** What `read` gives; undefined where the file is gone or was never written. */
+function ifThere(read: () => string): string | undefined {
   try {
-    return kind === 'link'
-      ? readlinkSync(path)
-      : process.getBuiltinModule('node:fs').readFileSync(path, 'utf8');
+    return read();
   } catch {
-    return undefined; // gone, or never written
+    return undefined;
   }
 }
 
