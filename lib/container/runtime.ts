@@ -275,7 +275,7 @@ class ConmonRuntime implements ContainerRuntime {
         id,
         `container ${record.config.name} does not run (it is ${record.state}): exec needs a running one`,
       );
-    return execInContainer({ id, files, runtime: this.#runtime }, request);
+    return execInContainer({ id, files, runtime: this.#runtime, exec: this.#exec }, request);
   }
 
   onExit(listener: (container: ContainerStatus) => void): void {

@@ -56,6 +56,11 @@ async function openPipes(request: SessionRequest): Promise<ExecSession> {
   child.stdin?.on('error', () => {});
   const stdout = new Relay();
   const stderr = new Relay();
+  let ended = false;
+  const exit = child.then((result) => {
+    ended = true;
+    return result.exitCode ?? codeOfSignal(result.signal);
+  });
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
   return {
@@ -64,8 +69,10 @@ async function openPipes(request: SessionRequest): Promise<ExecSession> {
     writeStdin: (chunk) => void child.stdin?.write(chunk),
     closeStdin: () => void child.stdin?.end(),
     resize: () => {},
-    kill: () => killGroups(pid, request.pidFile),
-    exit: child.then((result) => result.exitCode ?? codeOfSignal(result.signal)),
+    kill: () => {
+      if (!ended) killGroups(pid, request.pidFile);
+    },
+    exit,
   };
 }
 
@@ -100,7 +107,9 @@ async function openTerminal(request: SessionRequest): Promise<ExecSession> {
     resize: (columns, rows) => {
       if (!ended && columns > 0 && rows > 0) terminal.resize(columns, rows);
     },
-    kill: () => killGroups(terminal.pid, request.pidFile),
+    kill: () => {
+      if (!ended) killGroups(terminal.pid, request.pidFile);
+    },
     exit,
   };
 }
@@ -121,22 +130,26 @@ class Relay {
   }
 }
 
+/** Ends the program, and first what it started elsewhere: that one's parent would tell no end before its pipes close. */
 function killGroups(leader: number, pidFile: string | undefined): void {
-  const pids = [leader];
-  if (pidFile) {
+  const inner = pidFile === undefined ? undefined : groupOfPidFile(pidFile);
+  for (const group of [inner, leader]) {
+    if (group === undefined || group <= 1) continue;
     try {
-      pids.unshift(Number(readFileSync(pidFile, 'utf8')));
-    } catch {
-      // Not written: it was never started.
-    }
-  }
-  for (const pid of pids) {
-    if (!Number.isInteger(pid) || pid <= 1) continue;
-    try {
-      process.kill(-pid, 'SIGKILL');
+      process.kill(-group, 'SIGKILL');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
     }
+  }
+}
+
+/** Process group of the process whose pid stands in a file; its leader may be gone already. Source: proc(5), stat. */
+function groupOfPidFile(pidFile: string): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${Number(readFileSync(pidFile, 'utf8'))}/stat`, 'latin1');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2]);
+  } catch {
+    return undefined; // never started, or gone
   }
 }
 

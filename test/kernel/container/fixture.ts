@@ -24,7 +24,7 @@ import { StepClock } from '../../../lib/exec/step-clock.ts';
 import { cgroupProcs, detectCgroups, ensureCgroup, removeCgroup } from '../../../lib/kernel/cgroup.ts';
 import { listMounts, mountTmpfs, unmountAll } from '../../../lib/kernel/mount.ts';
 import { type NodePaths, nodePaths } from '../../../lib/kernel/paths.ts';
-import { findProgram } from '../../../lib/kernel/process.ts';
+import { findProgram } from '../../../lib/exec/find-program.ts';
 
 export const security: SecurityConfig = {
   privileged: false,
@@ -82,7 +82,7 @@ export async function makeNode(ociRuntime: 'crun' | 'runc'): Promise<Node> {
   const cgroupParent = `${paths.cgroup}/pod${podUid}`;
   ensureCgroup(cgroupParent, {});
   const images = createImageStore({ paths });
-  const open: ContainerRuntime[] = [];
+  const open = new Set<ContainerRuntime>();
 
   const node: Node = {
     paths,
@@ -109,7 +109,13 @@ export async function makeNode(ociRuntime: 'crun' | 'runc'): Promise<Node> {
         ociRuntime: findProgram(ociRuntime)!,
         conmon: findProgram('conmon')!,
       });
-      open.push(runtime);
+      open.add(runtime);
+      const { close } = runtime;
+      // A closed one stands for a dead daemon: nobody asks it anything again.
+      runtime.close = async () => {
+        open.delete(runtime);
+        await close.call(runtime);
+      };
       return runtime;
     },
     config: (script, more = {}) => ({
