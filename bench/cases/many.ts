@@ -3,6 +3,7 @@
 // The same number of Pods is under way at once for every peer.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cellCpu } from '../lib/cpu.ts';
+import { assertGone } from '../lib/gone.ts';
 import { processMemory, sumMemory } from '../lib/memory.ts';
 import { pool } from '../lib/pool.ts';
 import { rotated, type Summary, summarize } from '../lib/stats.ts';
@@ -95,6 +96,7 @@ async function oneRound(
   into.memory.push(memoryOf(peer, pods.length));
   const asked = cellCpu();
   into.remove.push(await timed(() => pool(pods, concurrency, (pod) => peer.remove(pod))));
+  assertGone(peer.name);
   await sleep(restMs);
   into.removeCpu.push((cellCpu() - asked) / pods.length);
 }

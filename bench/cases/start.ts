@@ -3,6 +3,7 @@
 // of a run changes, so that nobody always follows the same other. Costs about 1 s a run and peer.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Step } from '../../lib/exec/step-clock.ts';
+import { assertGone } from '../lib/gone.ts';
 import { rotated, summarize, summarizeSteps } from '../lib/stats.ts';
 import type { Peer } from '../peers/peer.ts';
 import type { Measurement } from '../report.ts';
@@ -57,6 +58,7 @@ async function once(
   const steps = await peer.steps?.(pod);
   await sleep(settle);
   const removed = await timed(() => peer.remove(pod));
+  assertGone(peer.name);
   await sleep(settle);
   into?.start.push(started);
   into?.remove.push(removed);
