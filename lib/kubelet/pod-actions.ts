@@ -32,8 +32,20 @@ export function latestContainer(runtime: PodRuntimeStatus, name: string): Contai
   return runtime.containers.find((container) => container.name === name);
 }
 
+type HowItStands = Pick<ContainerStatus, 'state' | 'exitCode'>;
+
+/** What a container counts as that was killed with the machine: SIGKILL's exit code. */
+export const lostExitCode = 137;
+
+/** A container that ran but of which the runtime knows nothing any more, as after a reboot; the API remembers. */
+export function forgottenContainer(pod: Pod, name: string): HowItStands | undefined {
+  const known = pod.status?.containerStatuses?.find((status) => status.name === name)?.state;
+  if (known?.terminated) return { state: 'exited', exitCode: known.terminated.exitCode };
+  return known?.running ? { state: 'exited', exitCode: lostExitCode } : undefined;
+}
+
 /** Whether a container that is not running should run (again), by the Pod's restartPolicy. */
-export function shouldRestart(pod: Pod, status: ContainerStatus | undefined): boolean {
+export function shouldRestart(pod: Pod, status: HowItStands | undefined): boolean {
   if (status === undefined || status.state === 'created') return true;
   if (status.state === 'running') return false;
   if (pod.spec.restartPolicy === 'Never') return false;
@@ -48,7 +60,9 @@ export function computePodActions(
 ): PodActions {
   const [sandbox] = runtime.sandboxes;
   const containers = pod.spec.containers;
-  const toRun = containers.filter((c) => shouldRestart(pod, latestContainer(runtime, c.name)));
+  const toRun = containers.filter((c) =>
+    shouldRestart(pod, latestContainer(runtime, c.name) ?? forgottenContainer(pod, c.name)),
+  );
   if (sandbox?.state !== 'ready') {
     // What ran in a dead sandbox is dead too, and is restarted only as the policy allows.
     const lost = containers.filter((c) => latestContainer(runtime, c.name)?.state === 'running');

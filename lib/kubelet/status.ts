@@ -10,7 +10,13 @@ import type {
   PodStatus,
 } from '../api/types.ts';
 import type { ContainerStatus } from '../container/cri.ts';
-import { latestContainer, type PodRuntimeStatus, shouldRestart } from './pod-actions.ts';
+import {
+  forgottenContainer,
+  latestContainer,
+  lostExitCode,
+  type PodRuntimeStatus,
+  shouldRestart,
+} from './pod-actions.ts';
 
 /** Why a container waits, when the runtime cannot tell: ErrImagePull, CrashLoopBackOff, CreateContainerError … */
 export interface WaitingReason {
@@ -55,12 +61,14 @@ function containerStatus(input: StatusInput, spec: Container): ApiContainerStatu
   const mine = runtime.containers.filter((container) => container.name === spec.name);
   const [latest, previous] = mine;
   const why = waiting.get(spec.name);
+  // Kept when the runtime has forgotten it: that there was one makes the next one a restart.
+  const containerID = latest ? containerIdUri(latest.id) : known?.containerID;
   const base = {
     name: spec.name,
     image: spec.image ?? '',
     imageID: latest?.imageId ?? known?.imageID ?? '',
     restartCount: latest?.attempt ?? known?.restartCount ?? 0,
-    ...(latest ? { containerID: containerIdUri(latest.id) } : {}),
+    ...(containerID ? { containerID } : {}),
     ready: false,
     started: false,
     lastState: {},
@@ -78,8 +86,13 @@ function containerStatus(input: StatusInput, spec: Container): ApiContainerStatu
     return { ...base, state: ended, lastState: last ?? {} };
   }
   if (!latest && known?.state?.terminated) return { ...base, ...known, ready: false }; // its record is gone
-  // After a reboot the runtime has forgotten what ran; it ran, though, and it will be a restart.
-  const lost = !latest && known?.state?.running ? { lastState: lostState(known) } : { lastState: last ?? {} };
+  // After a reboot the runtime has forgotten what ran; it ran, though, and it will be a restart, where that may be.
+  if (!latest && known?.state?.running && !shouldRestart(pod, forgottenContainer(pod, spec.name)))
+    return { ...base, ...known, ready: false, started: false, state: lostState(known, seconds(input.now)) };
+  const lost =
+    !latest && known?.state?.running
+      ? { lastState: lostState(known, seconds(input.now)) }
+      : { lastState: last ?? {} };
   const reason = why ?? { reason: 'ContainerCreating', message: '' };
   const state = {
     waiting: { reason: reason.reason, ...(reason.message ? { message: reason.message } : {}) },
@@ -87,14 +100,15 @@ function containerStatus(input: StatusInput, spec: Container): ApiContainerStatu
   return { ...base, ...lost, state };
 }
 
-function lostState(known: ApiContainerStatus): ContainerState {
+function lostState(known: ApiContainerStatus, noticedAt: string): ContainerState {
   return {
     terminated: {
-      exitCode: 137,
+      exitCode: lostExitCode,
       reason: 'ContainerStatusUnknown',
       message:
         'The container could not be located when the pod was synced (the node may have been restarted)',
       startedAt: known.state?.running?.startedAt,
+      finishedAt: noticedAt,
       ...(known.containerID ? { containerID: known.containerID } : {}),
     },
   };

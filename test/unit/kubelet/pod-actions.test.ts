@@ -1,4 +1,5 @@
 import t from 'tap';
+import type { ContainerState, Pod } from '../../../lib/api/types.ts';
 import { computePodActions, type PodActions } from '../../../lib/kubelet/pod-actions.ts';
 import { container, exited, pod, sandbox } from './fixtures.ts';
 
@@ -90,6 +91,51 @@ const cases = [
     },
   },
 ];
+
+const ended = (exitCode: number): ContainerState => ({ terminated: { exitCode } });
+/** The Pod as the API remembers it, and a runtime that has forgotten everything: a reboot. */
+const rebooted = (
+  restartPolicy: 'Always' | 'OnFailure' | 'Never',
+  states: readonly ContainerState[],
+): Pod => ({
+  ...pod({ ...two, restartPolicy }),
+  status: {
+    containerStatuses: states.map((state, at) => ({
+      name: two.containers[at]?.name ?? '',
+      image: 'i',
+      imageID: '',
+      ready: false,
+      restartCount: 0,
+      state,
+    })),
+  },
+});
+const afterReboot = [
+  { name: 'Always: all', policy: 'Always', states: [ended(0), { running: {} }], start: ['a', 'b'] },
+  {
+    name: 'OnFailure: what did not end well',
+    policy: 'OnFailure',
+    states: [ended(0), { running: {} }],
+    start: ['b'],
+  },
+  { name: 'OnFailure: what had failed', policy: 'OnFailure', states: [ended(1), ended(0)], start: ['a'] },
+  { name: 'Never: nothing', policy: 'Never', states: [ended(1), { running: {} }], start: [] },
+  {
+    name: 'Never: what had not begun',
+    policy: 'Never',
+    states: [{ running: {} }, { waiting: {} }],
+    start: ['b'],
+  },
+] as const;
+for (const c of afterReboot)
+  t.test(`after a reboot, ${c.name}`, async (t) => {
+    const actions = computePodActions(
+      rebooted(c.policy, c.states),
+      { sandboxes: [], containers: [] },
+      () => 'h',
+    );
+    t.same(actions, { ...nothing, createSandbox: c.start.length > 0, containersToStart: c.start });
+  });
 
 for (const c of cases)
   t.test(c.name, async (t) => {

@@ -111,6 +111,25 @@ t.test('after a reboot the restart count goes on and the lost run is shown', asy
     restartCount: 4,
     lastState: { terminated: { exitCode: 137, reason: 'ContainerStatusUnknown' } },
   });
+  const again = { ...known, status: { ...before, containerStatuses: a ? [a] : [] } };
+  const [later] =
+    podStatus(input({ pod: again, runtime: { sandboxes: [], containers: [] } })).containerStatuses ?? [];
+  t.match(later, { restartCount: 4, containerID: 'podwire://c1' }, 'also after a try that failed');
+});
+
+t.test('what a reboot killed and may not be restarted has ended, with a phase that says so', async (t) => {
+  const never: Pod = pod({ restartPolicy: 'Never' });
+  const before = podStatus(input({ pod: never }));
+  const gone = { sandboxes: [], containers: [] };
+  const after = podStatus(input({ pod: { ...never, status: before }, runtime: gone }));
+  t.equal(after.phase, 'Failed');
+  t.match(after.containerStatuses?.[0], {
+    ready: false,
+    restartCount: 0,
+    state: {
+      terminated: { exitCode: 137, reason: 'ContainerStatusUnknown', finishedAt: '2026-01-01T00:00:10Z' },
+    },
+  });
 });
 
 t.test('a condition keeps the time of its last change', async (t) => {
