@@ -2,33 +2,37 @@
 // Assumes root, iproute2, and (ipMasq) nftables. An ADD is two `ip -batch` runs, one in each namespace, and file reads;
 // a DEL is one `ip`. Names follow from the container's id, so DEL needs no memory.
 // Invariants: what ADD made is unmade when it fails; DEL may be repeated after any failure; the link goes before its lease.
-import { readdirSync } from 'node:fs';
-import { CniError } from '../../lib/cni/errors.ts';
+import { CniError, cniError } from '../../lib/cni/errors.ts';
 import type { CniResult } from '../../lib/cni/types.ts';
-import { messageOf, settleAll } from '../../lib/exec/errors.ts';
-import { isAbsent, isExists } from '../../lib/kernel/errors.ts';
-import { hasIpv6, isLinkName } from '../../lib/kernel/link.ts';
-import { failedOp, ipLine, ipNet, type LinkFacts, type Net } from '../../lib/kernel/net.ts';
+import { messageOf } from '../../lib/exec/errors.ts';
+import { isExists, isNotSupported } from '../../lib/kernel/errors.ts';
+import { hasIpv6 } from '../../lib/kernel/link.ts';
+import { kernelHas, lackOf } from '../../lib/kernel/link-info.ts';
+import { failedOp, ipLine, type LinkFacts, type Net } from '../../lib/kernel/net.ts';
 import { writeSysctl } from '../../lib/kernel/sysctl.ts';
 import { traceFromEnv } from '../../lib/kernel/trace.ts';
+import { addIpam, asCniError, forward, type Undo, undone } from '../lib/attachment.ts';
+import { addMasquerade, ownerOf } from '../lib/masquerade.ts';
+import { aliasOf, randomMac, vethName } from '../lib/names.ts';
+import { netOf } from '../lib/net.ts';
+import { families, netnsWord } from '../lib/pod.ts';
+import { addGuard, dropGuard, dropGuards } from '../lib/spoof.ts';
+import { collectPairs, deletePair, isVethOf, pairExists, unmasquerade, validVeths } from '../lib/veth.ts';
 import { ownCodes } from '../skel/codes.ts';
 import { delegate } from '../skel/delegate.ts';
 import type { Plugin, PluginCall } from '../skel/skel.ts';
-import { addIpam, asCniError, forward, type Undo, undone } from '../lib/attachment.ts';
-import { addMasquerade, dropMasquerade, ownerOf } from '../lib/masquerade.ts';
-import { aliasOf, randomMac, vethName, vethPrefix } from '../lib/names.ts';
-import { families, netnsWord } from '../lib/pod.ts';
-import { checkAttached } from './check.ts';
+import { checkAttached, guardOf } from './check.ts';
 import { type BridgeConf, parseConf } from './conf.ts';
-import { type AddPlan, planAdd, type Wish } from './plan.ts';
+import { type AddPlan, planAdd, vlanGatewayOps, type Wish } from './plan.ts';
+import { gatewayName, gatewayPairOps, type Vlans } from './vlan.ts';
 
 async function add(call: PluginCall): Promise<CniResult> {
   const conf = parseConf(call.conf, call.args);
-  const net = ipNet({ exec: call.host.exec });
+  const net = netOf(call);
   const undo: Undo = [];
   try {
     const ipam = conf.ipam === '' ? {} : await addIpam(conf.ipam, call, undo);
-    const plan = await attach({ net, wish: wishOf(conf, call, ipam), undo });
+    const plan = await attach({ call, net, wish: wishOf(conf, call, ipam), undo });
     for (const family of conf.isGateway ? families(plan.result.ips ?? []) : []) await forward(family);
     if (conf.ipMasq) {
       undo.push(() => unmasquerade(call));
@@ -55,6 +59,7 @@ const wishOf = (conf: BridgeConf, call: PluginCall, ipam: CniResult): Wish => ({
 });
 
 interface Attaching {
+  readonly call: PluginCall;
   readonly net: Net;
   readonly wish: Wish;
   readonly undo: Undo;
@@ -63,6 +68,7 @@ interface Attaching {
 /** Carries the plan out; where another ADD made the bridge in between, plans again from what is there now. */
 async function attach(task: Attaching): Promise<AddPlan> {
   const { net, wish } = task;
+  const inVlan = wish.conf.isGateway && wish.conf.vlans?.access !== undefined;
   for (let attempt = 1; ; attempt++) {
     const seen = net.glance(wish.conf.bridge);
     const hasty = planAdd(wish, seen);
@@ -72,11 +78,13 @@ async function attach(task: Attaching): Promise<AddPlan> {
       if (seen === undefined) await ownRoutes(wish.conf.bridge);
       const plan = looked ? planAdd(wish, looked) : hasty;
       if (looked) await net.apply(plan.gateway);
+      const result = inVlan ? await vlanGateway(task, plan.result) : plan.result;
+      if (wish.conf.macSpoofCheck) await guard(task);
       await net.apply(plan.pod, netnsWord(wish.netns));
-      return plan;
+      return { ...plan, result };
     } catch (error) {
       const raced = isExists(error) && failedOp(error, hasty.host)?.op === 'addBridge' && attempt < 5;
-      if (!raced) throw await explained({ error, net, wish, plan: hasty });
+      if (!raced) throw await explained(task, error, hasty);
     }
   }
 }
@@ -96,6 +104,32 @@ async function applyHost({ net, wish, undo }: Attaching, plan: AddPlan): Promise
   }
 }
 
+/** From here on nothing leaves the container but what it was given; its interface is still down. */
+async function guard({ call, wish, undo }: Attaching): Promise<void> {
+  undo.push(() => dropGuard(wish.veth, { exec: call.host.exec }));
+  await addGuard(guardOf(wish.conf, call, { mac: wish.macs.container, ips: wish.ipam.ips ?? [] }), {
+    exec: call.host.exec,
+  });
+}
+
+/** The gateway of a VLAN: made where it is missing, and given its addresses. Stays, as the bridge does. */
+async function vlanGateway({ net, wish }: Attaching, result: CniResult): Promise<CniResult> {
+  const { bridge, vlans } = wish.conf as BridgeConf & { vlans: Vlans & { access: number } };
+  const name = gatewayName(bridge, vlans.access);
+  if (net.glance(name) === undefined) {
+    const macs = { gateway: randomMac(), port: randomMac() };
+    try {
+      await net.apply(gatewayPairOps(bridge, vlans, macs));
+    } catch (error) {
+      if (!isExists(error)) throw error; // another ADD was faster
+    }
+  }
+  const seen = await net.inspect(name);
+  if (!seen) throw new CniError(ownCodes.bridgeConflict, `${name}: removed while this ADD used it`);
+  await net.apply(vlanGatewayOps(wish, seen, result));
+  return { ...result, interfaces: [...(result.interfaces ?? []), { name, mac: seen.mac }] };
+}
+
 /** For `explain`: what would be done on a machine without the bridge. */
 function tellHeld(plan: AddPlan): void {
   if (plan.held.length > 0) traceFromEnv()({ tool: 'ip', lines: plan.held.map(ipLine), held: true });
@@ -107,62 +141,29 @@ async function ownRoutes(bridge: string): Promise<void> {
 }
 
 /** A failure that a person can act on, where the kernel's own words are too short; looked into only once it failed. */
-async function explained(failed: { error: unknown; net: Net; wish: Wish; plan: AddPlan }): Promise<unknown> {
-  const { error, net, wish, plan } = failed;
+async function explained({ call, net, wish }: Attaching, error: unknown, plan: AddPlan): Promise<unknown> {
   const op = failedOp(error, plan.host);
-  const own = (code: number, message: string) =>
-    new CniError(code, message, { details: messageOf(error), cause: error });
-  if (op?.op === 'addVeth' && isExists(error)) {
-    const taken = net.glance(wish.veth)
-      ? `${wish.veth} of the same container and interface is there`
-      : `${wish.netns} has one`;
-    return own(ownCodes.interfaceExists, `interface ${wish.ifname} exists already: ${taken}`);
-  }
-  if (op?.op === 'setLink' && op.master !== undefined) {
+  const details = { details: messageOf(error), cause: error };
+  if (op?.op === 'addVeth' && isExists(error)) return pairExists(call, error);
+  if (isNotSupported(error) && ((op && 'vlanFiltering' in op) || op?.op === 'addPortVlan'))
+    return cniError('CNI_NOT_AVAILABLE', `vlan, vlanTrunk: ${lackOf('bridge vlans')}`, details);
+  if (op?.op === 'setBridge' || (op?.op === 'setLink' && op.master !== undefined)) {
     const kind = (await net.inspect(wish.conf.bridge))?.kind;
+    const shown = kind === '' ? '' : ` (${kind})`;
     if (kind !== undefined && kind !== 'bridge')
-      return own(
+      return new CniError(
         ownCodes.bridgeConflict,
-        `bridge: ${wish.conf.bridge} exists and is no bridge${kind === '' ? '' : ` (${kind})`}`,
+        `bridge: ${wish.conf.bridge} exists and is no bridge${shown}`,
+        details,
       );
   }
   return error;
 }
 
 async function del(call: PluginCall): Promise<void> {
-  const { name, containerId, ifname } = call;
-  const { ipam, masquerades } = delConf(call);
-  const steps: Array<() => unknown> = [() => removeLink(call)];
-  if (masquerades)
-    steps.push(() =>
-      dropMasquerade(name, (owner) => owner === ownerOf(containerId, ifname), { exec: call.host.exec }),
-    );
-  await settleAll('DEL', steps);
-  // Last, and only when the link is gone: an address must not be leased again while a container can still use it.
-  if (ipam !== '') await delegate(ipam, 'DEL', call);
-}
-
-/** What DEL needs; a configuration that ADD would refuse must not keep anything alive. */
-function delConf(call: PluginCall): { ipam: string; masquerades: boolean } {
-  const type = call.conf.fields('ipam').string('type') ?? '';
-  return { ipam: type, masquerades: call.conf.object.ipMasq === true };
-}
-
-const unmasquerade = (call: PluginCall): Promise<void> =>
-  dropMasquerade(call.name, (owner) => owner === ownerOf(call.containerId, call.ifname), {
-    exec: call.host.exec,
-  });
-
-async function removeLink(call: PluginCall): Promise<void> {
-  const net = ipNet({ exec: call.host.exec });
-  if (await net.deleteLink(vethName(call.name, call.containerId, call.ifname))) return;
-  if (call.netns === '') return;
-  // Made by another bridge plugin, or by none: what the container calls so is to go all the same.
-  try {
-    await net.deleteLink(call.ifname, netnsWord(call.netns));
-  } catch (error) {
-    if (!isAbsent(error)) throw error;
-  }
+  const port = vethName(call.name, call.containerId, call.ifname);
+  const guarded = call.conf.object.macspoofchk === true;
+  await deletePair(call, guarded ? [() => dropGuard(port, { exec: call.host.exec })] : []);
 }
 
 async function check(call: PluginCall): Promise<void> {
@@ -173,23 +174,16 @@ async function check(call: PluginCall): Promise<void> {
 
 async function status(call: PluginCall): Promise<void> {
   const conf = parseConf(call.conf, call.args);
+  if (conf.vlans && !(await kernelHas('bridge vlans', { exec: call.host.exec })))
+    throw cniError('CNI_NOT_AVAILABLE', `vlan, vlanTrunk: ${lackOf('bridge vlans')}`);
   if (conf.ipam !== '') await delegate(conf.ipam, 'STATUS', call);
 }
 
-/** Removes the pairs, masquerade elements and leases of this network that belong to no valid attachment. */
 async function gc(call: PluginCall): Promise<void> {
-  const { ipam, masquerades } = delConf(call);
-  const { exec } = call.host;
-  const names = new Set(call.validAttachments.map((one) => vethName(call.name, one.containerId, one.ifname)));
-  const owners = new Set(call.validAttachments.map((one) => ownerOf(one.containerId, one.ifname)));
-  const prefix = vethPrefix(call.name);
-  const links = readdirSync('/proc/sys/net/ipv4/conf').filter(isLinkName);
-  const stale = links.filter((link) => link.startsWith(prefix) && link.length === 15 && !names.has(link));
-  const net = ipNet({ exec });
-  const steps: Array<() => unknown> = stale.map((link) => () => net.deleteLink(link));
-  if (masquerades) steps.push(() => dropMasquerade(call.name, (owner) => !owners.has(owner), { exec }));
-  if (ipam !== '') steps.push(() => delegate(ipam, 'GC', call));
-  await settleAll('GC', steps);
+  const stays = validVeths(call);
+  const isStale = (port: string): boolean => isVethOf(call.name, port) && !stays.has(port);
+  const guarded = call.conf.object.macspoofchk === true;
+  await collectPairs(call, guarded ? [() => dropGuards(isStale, { exec: call.host.exec })] : []);
 }
 
 export const bridge: Plugin = { type: 'bridge', add, del, check, status, gc };

@@ -16,6 +16,7 @@ import type { LinkFacts, NetOp } from '../../lib/kernel/net.ts';
 import { ownCodes } from '../skel/codes.ts';
 import { isV6, netnsWord, podOps } from '../lib/pod.ts';
 import type { BridgeConf } from './conf.ts';
+import { portVlanOps } from './vlan.ts';
 
 export interface Wish {
   readonly conf: BridgeConf;
@@ -63,18 +64,28 @@ export function planAdd(wish: Wish, seen: LinkFacts | 'unknown' | undefined): Ad
     dns: Object.keys(conf.dns).length > 0 ? conf.dns : (wish.ipam.dns ?? {}),
   };
   const make = makeBridge(conf, bridge?.mac ?? macs.bridge);
+  const inVlan = conf.vlans?.access !== undefined;
+  const own = inVlan ? [] : gatewayOps(wish, ips, bridge);
+  const side = { ifname: wish.ifname, mac: macs.container, enableDad: conf.enableDad };
   return {
     host: [
-      ...(seen === undefined ? make : []),
-      ...(seen === 'unknown' ? [{ op: 'look', name: conf.bridge } as const] : gatewayOps(wish, ips, bridge)),
+      ...(seen === undefined ? make : filtering(conf)),
+      ...(seen === 'unknown' ? [{ op: 'look', name: conf.bridge } as const] : own),
       ...portOps(wish),
     ],
-    gateway: gatewayOps(wish, ips, bridge),
-    held: seen === undefined ? [] : [...make, ...gatewayOps(wish, ips, undefined)],
-    pod: podOps({ ifname: wish.ifname, mac: macs.container, enableDad: conf.enableDad }, ips, routes),
+    gateway: own,
+    held: seen === undefined ? [] : [...make, ...(inVlan ? [] : gatewayOps(wish, ips, undefined))],
+    pod: conf.containerInterface ? podOps(side, ips, routes) : [],
     result,
   };
 }
+
+const filtering = (conf: BridgeConf): NetOp[] =>
+  conf.vlans ? [{ op: 'setBridge', name: conf.bridge, vlanFiltering: 'on' }] : [];
+
+/** Of a gateway that is in a VLAN: what gives `dev`, which `seen` tells of, the gateways' addresses. */
+export const vlanGatewayOps = (wish: Wish, seen: LinkFacts, result: CniResult): NetOp[] =>
+  gatewayOps(wish, result.ips ?? [], seen, seen.name);
 
 const makeBridge = (conf: BridgeConf, mac: string): NetOp[] => [
   // The MAC is given at creation: a bridge that has none of its own takes its ports' lowest, and changes with them.
@@ -83,6 +94,7 @@ const makeBridge = (conf: BridgeConf, mac: string): NetOp[] => [
     name: conf.bridge,
     mac,
     ...(conf.mtu === undefined ? {} : { mtu: conf.mtu }),
+    ...(conf.vlans ? { vlanFiltering: 'on' } : {}),
   },
   { op: 'setLink', name: conf.bridge, state: 'up', ...(conf.promiscMode ? { promisc: 'on' as const } : {}) },
 ];
@@ -112,7 +124,12 @@ function withDefaultRoutes(conf: BridgeConf, ips: readonly CniIp[], routes: read
 }
 
 /** The bridge as gateway of each net. `putAddress` does no harm where another ADD was faster. */
-function gatewayOps({ conf }: Wish, ips: readonly CniIp[], bridge: LinkFacts | undefined): NetOp[] {
+function gatewayOps(
+  { conf }: Wish,
+  ips: readonly CniIp[],
+  bridge: LinkFacts | undefined,
+  dev = conf.bridge,
+): NetOp[] {
   if (!conf.isGateway) return [];
   const ops: NetOp[] = [];
   for (const ip of ips) {
@@ -129,16 +146,16 @@ function gatewayOps({ conf }: Wish, ips: readonly CniIp[], bridge: LinkFacts | u
       if (!conf.forceAddress)
         throw new CniError(
           ownCodes.bridgeConflict,
-          `bridge ${conf.bridge} has address ${formatCidr(other)}, not ${address}`,
+          `bridge ${dev} has address ${formatCidr(other)}, not ${address}`,
           {
             details: 'set forceAddress, or give the network another bridge',
           },
         );
-      ops.push({ op: 'deleteAddress', dev: conf.bridge, address: formatCidr(other) });
+      ops.push({ op: 'deleteAddress', dev, address: formatCidr(other) });
     }
     ops.push({
       op: 'putAddress',
-      dev: conf.bridge,
+      dev,
       address,
       ...(conf.enableDad ? {} : { dad: 'skip' as const }),
     });
@@ -170,5 +187,6 @@ function portOps(wish: Wish): NetOp[] {
     ...(wish.ipv6 ? [{ op: 'setLink', name: veth, linkLocal: 'none' } as const] : []),
     { op: 'setLink', name: veth, alias: wish.alias, master: conf.bridge, state: 'up' },
     ...(conf.hairpinMode || conf.portIsolation ? [port] : []),
+    ...(conf.vlans ? portVlanOps(veth, conf.vlans) : []),
   ];
 }

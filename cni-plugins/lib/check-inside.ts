@@ -4,8 +4,9 @@ import { formatCidr, networkOf, parseCidr } from '../../lib/cni/address.ts';
 import type { CniResult } from '../../lib/cni/types.ts';
 import { isAbsent } from '../../lib/kernel/errors.ts';
 import { ipJson } from '../../lib/kernel/ip.ts';
-import { ipNet, type LinkFacts } from '../../lib/kernel/net.ts';
+import type { LinkFacts } from '../../lib/kernel/net.ts';
 import type { PluginCall } from '../skel/skel.ts';
+import { netOf } from './net.ts';
 import { netnsWord } from './pod.ts';
 
 export interface SeenInside {
@@ -16,7 +17,7 @@ export interface SeenInside {
 
 export async function lookInside(call: PluginCall): Promise<SeenInside> {
   const netns = netnsWord(call.netns);
-  const inside = await ipNet({ exec: call.host.exec }).inspect(call.ifname, netns);
+  const inside = await netOf(call).inspect(call.ifname, netns);
   return { inside, routes: inside ? await podRoutes(call, netns) : [] };
 }
 
@@ -45,15 +46,23 @@ const routeKey = (dst: string): string => {
   return cidr ? formatCidr({ ip: networkOf(cidr), length: cidr.length }) : dst;
 };
 
+export interface ExpectedInside {
+  readonly ifname: string;
+  readonly result: CniResult;
+  /** 'any': whoever uses the interface raises it. */
+  readonly state: 'up' | 'any';
+}
+
 /** Everything that is missing or wrong inside, in words. Pure. */
-export function insideFaults(ifname: string, result: CniResult, seen: SeenInside): string[] {
+export function insideFaults(expected: ExpectedInside, seen: SeenInside): string[] {
+  const { ifname, result, state } = expected;
   const inside = (result.interfaces ?? []).find((one) => one.name === ifname && one.sandbox);
   const faults: string[] = [];
   const expect = (ok: boolean, fault: string): void => {
     if (!ok) faults.push(fault);
   };
-  expect(seen.inside?.up === true, `${ifname} is ${seen.inside ? 'down' : 'missing'} in the container`);
-  if (!seen.inside) return faults;
+  if (!seen.inside) return [`${ifname} is missing in the container`];
+  expect(seen.inside.up || state === 'any', `${ifname} is down in the container`);
   expect(
     inside?.mac === undefined || inside.mac === seen.inside.mac,
     `${ifname} has MAC ${seen.inside.mac}, not ${inside?.mac}`,

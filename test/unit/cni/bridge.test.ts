@@ -4,19 +4,34 @@ import { findFaults } from '../../../cni-plugins/bridge/check.ts';
 import { parseConf } from '../../../cni-plugins/bridge/conf.ts';
 import { masqueradeText, parseElements, unmasqueradeText } from '../../../cni-plugins/lib/masquerade.ts';
 import { aliasOf, randomMac, vethName, vethPrefix } from '../../../cni-plugins/lib/names.ts';
-import { planAdd, type Wish } from '../../../cni-plugins/bridge/plan.ts';
+import { planAdd, vlanGatewayOps, type Wish } from '../../../cni-plugins/bridge/plan.ts';
+import { gatewayPairOps, missingVlans } from '../../../cni-plugins/bridge/vlan.ts';
 import { linkLocalOf } from '../../../cni-plugins/lib/pod.ts';
+import { type Guard, guardRules, guardText, unguardText } from '../../../cni-plugins/lib/spoof.ts';
 import { Fields } from '../../../lib/cni/json.ts';
 import type { CniResult } from '../../../lib/cni/types.ts';
-import { ipLine, type LinkFacts } from '../../../lib/kernel/net.ts';
+import { ipLine, type LinkFacts, type NetOp, toolOf } from '../../../lib/kernel/net.ts';
 
 const conf = (json: object, args: Record<string, string> = {}) => parseConf(new Fields(json, ''), args);
 
 const refused: Array<[string, object, number, RegExp]> = [
-  ['vlan', { vlan: 100 }, 2, /^vlan: 100/],
-  ['vlanTrunk', { vlanTrunk: [{ id: 5 }] }, 2, /^vlanTrunk.*"id":5/],
-  ['macspoofchk', { macspoofchk: true }, 2, /^macspoofchk: true/],
-  ['disableContainerInterface', { disableContainerInterface: true }, 2, /^disableContainerInterface/],
+  ['vlan', { vlan: 4095 }, 7, /^vlan: .*4094, got 4095/],
+  ['half a trunk', { vlanTrunk: [{ minID: 5 }] }, 7, /^vlanTrunk\[0\]\.maxID: /],
+  ['a trunk backwards', { vlanTrunk: [{ minID: 5, maxID: 3 }] }, 7, /^vlanTrunk\[0\]\.maxID: .*\(5\), got 3/],
+  ['an empty trunk', { vlanTrunk: [{}] }, 7, /^vlanTrunk\[0\]\.id: /],
+  [
+    'a gateway name too long',
+    { bridge: 'bridge000000', vlan: 100, isGateway: true },
+    7,
+    /^bridge: .*VLAN 100/,
+  ],
+  ['addresses without MAC', { ipspoofchk: true }, 7, /^ipspoofchk: /],
+  [
+    'ipam and no interface',
+    { disableContainerInterface: true, ipam: { type: 'x' } },
+    7,
+    /^disableContainerI/,
+  ],
   ['iptables', { ipMasqBackend: 'iptables' }, 2, /^ipMasqBackend: "iptables"/],
   ['a string for a boolean', { isGateway: 'yes' }, 7, /^isGateway: expected true or false, got "yes"/],
   ['a name too long', { bridge: 'a-name-that-is-too-long' }, 7, /^bridge: /],
@@ -37,6 +52,7 @@ t.test('defaults, and values that ask for nothing', async (t) => {
     vlan: 0,
     vlanTrunk: [],
     macspoofchk: false,
+    disableContainerInterface: false,
     preserveDefaultVlan: true,
     ipMasqBackend: 'nftables',
   });
@@ -46,6 +62,17 @@ t.test('defaults, and values that ask for nothing', async (t) => {
     conf({ args: { cni: { mac: '02:00:00:00:00:0A' } } }, { MAC: '02:00:00:00:00:01' }).mac,
     '02:00:00:00:00:0a',
   );
+});
+
+t.test('VLANs', async (t) => {
+  t.equal(conf({ preserveDefaultVlan: true }).vlans, undefined);
+  t.strictSame(conf({ vlan: 7 }).vlans, { access: 7, trunk: [], keepsDefault: false });
+  const trunk = [{ id: 9 }, { minID: 2, maxID: 4 }, { id: 5 }, { id: 3 }];
+  t.strictSame(conf({ vlanTrunk: trunk, preserveDefaultVlan: true }).vlans, {
+    access: undefined,
+    trunk: ['2-5', '9'],
+    keepsDefault: true,
+  });
 });
 
 const wish = (json: object, ipam: CniResult, more: Partial<Wish> = {}): Wish => ({
@@ -200,6 +227,114 @@ t.test('a bridge with another address', async (t) => {
     apart.gateway.map(ipLine),
     ['addr replace fd01::1/64 dev podwire0 nodad'],
     'IPv6 nets that are apart live together',
+  );
+});
+
+t.test('a port in VLANs', async (t) => {
+  const plan = planAdd(wish({ vlan: 100, vlanTrunk: [{ minID: 2, maxID: 4 }] }, four), undefined);
+  t.equal(
+    texts(plan).host[0],
+    'link add name podwire0 address 02:00:00:00:00:b0 type bridge vlan_filtering 1',
+  );
+  t.strictSame(texts(plan).host.slice(-4), [
+    'vlan add dev vethabc01234567 vid 1',
+    'vlan del dev vethabc01234567 vid 1',
+    'vlan add dev vethabc01234567 vid 2-4',
+    'vlan add dev vethabc01234567 vid 100 pvid untagged',
+  ]);
+  t.equal(toolOf(plan.host.at(-1) as NetOp), 'bridge');
+  const kept = planAdd(wish({ vlanTrunk: [{ id: 9 }], preserveDefaultVlan: true }, four), bridgeWith());
+  t.equal(texts(kept).host[0], 'link set dev podwire0 type bridge vlan_filtering 1', 'an older bridge');
+  t.strictSame(texts(kept).host.slice(-2), [
+    'vlan add dev vethabc01234567 vid 9',
+    'vlan add dev vethabc01234567 vid 1 pvid untagged',
+  ]);
+});
+
+t.test('the gateway of a VLAN is not the bridge', async (t) => {
+  const task = wish({ vlan: 100, isGateway: true }, four);
+  const plan = planAdd(task, undefined);
+  t.strictSame(plan.gateway, []);
+  const vlans = { access: 100, trunk: [], keepsDefault: true };
+  t.strictSame(
+    gatewayPairOps('podwire0', vlans, { gateway: '02:00:00:00:00:0a', port: '02:00:00:00:00:0b' }).map(
+      ipLine,
+    ),
+    [
+      'link add name podwire0.100 address 02:00:00:00:00:0a type veth peer name vlanf9270ca405c address 02:00:00:00:00:0b',
+      'link set dev vlanf9270ca405c alias "podwire: podwire0.100" master podwire0 up',
+      'vlan add dev vlanf9270ca405c vid 100 pvid untagged',
+      'link set dev podwire0.100 up',
+    ],
+  );
+  t.strictSame(vlanGatewayOps(task, { ...bridgeWith(), name: 'podwire0.100' }, plan.result).map(ipLine), [
+    'addr replace 10.244.0.1/24 brd + dev podwire0.100',
+  ]);
+  const rows = [
+    {
+      ifname: 'v',
+      vlans: [
+        { vlan: 2, vlanEnd: 4 },
+        { vlan: 100, flags: ['PVID', 'Egress Untagged'] },
+      ],
+    },
+  ];
+  t.strictSame(missingVlans(rows, { access: 100, trunk: ['2-4'], keepsDefault: false }), []);
+  t.strictSame(missingVlans(rows, { access: 7, trunk: ['2-5', '9'], keepsDefault: false }), [
+    '7',
+    '2-5',
+    '9',
+  ]);
+});
+
+t.test('no interface for the container', async (t) => {
+  t.strictSame(planAdd(wish({ ipam: {}, disableContainerInterface: true }, {}), undefined).pod, []);
+});
+
+const guard: Guard = {
+  port: 'vethabc01234567',
+  mac: '02:00:00:00:00:02',
+  addresses: ['10.1.0.2/24', 'fd00::2/64'],
+  tagged: 'drop',
+  owner: 'c1 eth0',
+};
+t.test('macspoofchk', async (t) => {
+  t.strictSame(guardRules({ ...guard, addresses: undefined }), [
+    'ether saddr != 02:00:00:00:00:02',
+    'arp saddr ether != 02:00:00:00:00:02',
+  ]);
+  t.strictSame(guardRules({ ...guard, addresses: ['fd00::2/64'], tagged: 'pass' }).slice(2), [
+    'arp saddr ip != { 0.0.0.0 }',
+    'meta protocol ip',
+    'ip6 saddr != { ::, fe80::ff:fe00:2, fd00::2 }',
+  ]);
+  t.equal(
+    guardText(guard),
+    `add table bridge podwire-cni
+add map bridge podwire-cni ports { type ifname : verdict; }
+add chain bridge podwire-cni spoof { type filter hook prerouting priority -300; policy accept; }
+flush chain bridge podwire-cni spoof
+add rule bridge podwire-cni spoof iifname vmap @ports
+add chain bridge podwire-cni spoof-vethabc01234567
+flush chain bridge podwire-cni spoof-vethabc01234567
+add rule bridge podwire-cni spoof-vethabc01234567 ether saddr != 02:00:00:00:00:02 drop comment "c1 eth0 HASH"
+add rule bridge podwire-cni spoof-vethabc01234567 arp saddr ether != 02:00:00:00:00:02 drop comment "c1 eth0 HASH"
+add rule bridge podwire-cni spoof-vethabc01234567 ether type vlan drop comment "c1 eth0 HASH"
+add rule bridge podwire-cni spoof-vethabc01234567 meta protocol != { ip, arp, ip6 } drop comment "c1 eth0 HASH"
+add rule bridge podwire-cni spoof-vethabc01234567 arp saddr ip != { 0.0.0.0, 10.1.0.2 } drop comment "c1 eth0 HASH"
+add rule bridge podwire-cni spoof-vethabc01234567 ip saddr != { 10.1.0.2 } drop comment "c1 eth0 HASH"
+add rule bridge podwire-cni spoof-vethabc01234567 ip6 saddr != { ::, fe80::ff:fe00:2, fd00::2 } drop comment "c1 eth0 HASH"
+add element bridge podwire-cni ports { "vethabc01234567" : jump spoof-vethabc01234567 }
+`.replaceAll('HASH', /eth0 ([0-9a-f]{8})/.exec(guardText(guard))?.[1] ?? ''),
+  );
+  t.equal(
+    unguardText('vethabc01234567'),
+    `add chain bridge podwire-cni spoof-vethabc01234567
+add element bridge podwire-cni ports { "vethabc01234567" : jump spoof-vethabc01234567 }
+delete element bridge podwire-cni ports { "vethabc01234567" : jump spoof-vethabc01234567 }
+flush chain bridge podwire-cni spoof-vethabc01234567
+delete chain bridge podwire-cni spoof-vethabc01234567
+`,
   );
 });
 
