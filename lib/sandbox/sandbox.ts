@@ -8,7 +8,7 @@ import { settleAll } from '../exec/errors.ts';
 import { type Exec, run } from '../exec/exec.ts';
 import type { StepClock } from '../exec/step-clock.ts';
 import { Undo } from '../exec/undo.ts';
-import { attach, ensureCgroup, killCgroup, removeCgroup } from '../kernel/cgroup.ts';
+import { attach, ensureCgroup, killCgroup, removeCgroup, warmCgroupMoves } from '../kernel/cgroup.ts';
 import { readIfThere } from '../kernel/files.ts';
 import { mountTmpfs, unmountAll } from '../kernel/mount.ts';
 import { addNetns, deleteNetns, netnsPath, raiseLoopback } from '../kernel/netns.ts';
@@ -61,6 +61,7 @@ export function startSandbox(
     return undo.fail(`sandbox ${record.id}`, cause);
   };
 
+  void warmCgroupMoves(); // never rejects; the first move after a pause waits for the kernel, so it begins now
   const namespaces = makeNamespaces({ context, record, files, undo, clock });
   const ready = namespaces.then(async () => {
     const network = connect({ context, record, files, undo, clock });
