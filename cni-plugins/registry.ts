@@ -3,10 +3,12 @@
 import { bridge } from './bridge/bridge.ts';
 import { hostLocal } from './host-local/host-local.ts';
 import { loopback } from './loopback/loopback.ts';
+import { portmap } from './portmap/portmap.ts';
 import type { Plugin } from './skel/skel.ts';
 
 export const plugins: Readonly<Record<string, Plugin>> = {
   [bridge.type]: bridge,
   [hostLocal.type]: hostLocal,
   [loopback.type]: loopback,
+  [portmap.type]: portmap,
 };

@@ -15,4 +15,6 @@ export const ownCodes = {
   bridgeConflict: 112,
   /** A command on the kernel's network failed. */
   kernel: 120,
+  /** portmap: another container holds this port of the machine. */
+  hostPortTaken: 130,
 } as const;
