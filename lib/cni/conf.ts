@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CniError, cniCodes, cniError } from './errors.ts';
 import { badValue, Fields, isObject } from './json.ts';
+import { isPluginType } from './plugin-exec.ts';
 import { toVersion } from './result.ts';
 import { type CniResult, type JsonObject, type SpecVersion, specVersions } from './types.ts';
 
@@ -27,8 +28,6 @@ export interface NetworkList {
 }
 
 const namePattern = /^[A-Za-z0-9][\w.-]{0,127}$/;
-// A type becomes a file name in a plugin folder: it must not lead elsewhere.
-const typePattern = /^[A-Za-z0-9][\w.-]{0,127}$/;
 
 /** @throws CniError 7 (naming the field), 1 (no version that this library speaks) */
 export function parseList(value: unknown, file = ''): NetworkList {
@@ -36,6 +35,8 @@ export function parseList(value: unknown, file = ''): NetworkList {
   const name = fields.string('name');
   if (name === undefined || !namePattern.test(name))
     throw fields.bad('name', "letters, digits, '.', '_', '-'");
+  if (fields.object.plugins === undefined && flag(fields, 'loadOnlyInlinedPlugins'))
+    throw fields.bad('plugins', 'a list, because loadOnlyInlinedPlugins is true');
   const inlined = fields.objects('plugins').map(parsePlugin);
   const plugins = [...inlined, ...foldersPlugins(fields, { file, name })];
   if (plugins.length === 0) throw fields.bad('plugins', 'at least one plugin');
@@ -57,7 +58,7 @@ export function parseSingle(value: unknown, file = ''): NetworkList {
 
 function parsePlugin(fields: Fields): PluginConf {
   const type = fields.string('type');
-  if (type === undefined || !typePattern.test(type)) throw fields.bad('type', 'the name of a plugin');
+  if (type === undefined || !isPluginType(type)) throw fields.bad('type', 'the name of a plugin');
   const wanted = fields.fields('capabilities');
   const names = Object.keys(wanted.object);
   const capabilities = Object.fromEntries(names.map((key) => [key, wanted.boolean(key) ?? false]));
@@ -67,7 +68,7 @@ function parsePlugin(fields: Fields): PluginConf {
 /** The specification once wrote these booleans as strings, and lists of that time exist. */
 function flag(fields: Fields, key: string): boolean {
   const value = fields.object[key];
-  if (value === 'true' || value === 'false') return value === 'true';
+  if (typeof value === 'string' && /^(true|false)$/i.test(value)) return value.toLowerCase() === 'true';
   return fields.boolean(key) ?? false;
 }
 
@@ -111,7 +112,8 @@ function readJson(file: string): unknown {
 export function loadFile(file: string): NetworkList {
   const json = readJson(file);
   try {
-    return isObject(json) && json.plugins !== undefined ? parseList(json, file) : parseSingle(json, file);
+    const single = isObject(json) && json.plugins === undefined && json.type !== undefined;
+    return single ? parseSingle(json, file) : parseList(json, file);
   } catch (cause) {
     if (!(cause instanceof CniError) || cause.message.startsWith(file)) throw cause;
     throw new CniError(cause.cniCode, `${file}: ${cause.message}`, { details: cause.details, cause });
@@ -138,30 +140,69 @@ export function loadDefault(folder: string): NetworkList {
   return loadFile(join(folder, first));
 }
 
+const isConf = (name: string): boolean => /\.(conf|json)$/.test(name);
+
+/**
+ * The network of that name: first among the folder's *.conflist by file name, then among *.conf and *.json. A file that
+ * cannot be read hides only itself. @throws CniError 7 where no file has it; what was wrong with the first bad file
+ */
+export function loadNetwork(folder: string, name: string): NetworkList {
+  const files = existsSync(folder) ? readdirSync(folder).sort() : [];
+  const lists = files.filter((file) => file.endsWith('.conflist'));
+  let fault: unknown;
+  for (const file of [...lists, ...files.filter(isConf)]) {
+    try {
+      const list = loadFile(join(folder, file));
+      if (list.name === name) return list;
+    } catch (error) {
+      fault ??= error;
+    }
+  }
+  throw (
+    fault ??
+    new CniError(
+      cniCodes.CNI_INVALID_CONFIG,
+      `no net configuration with name ${JSON.stringify(name)} in ${folder}`,
+    )
+  );
+}
+
 /** What one plugin is to get beside its own JSON. */
 export interface PluginInput {
   readonly prevResult?: CniResult | undefined;
-  /** By capability; only those that the plugin declares reach it. */
+  /** By capability; only those that the plugin declares are handed on. */
   readonly capabilityArgs?: Readonly<Record<string, unknown>> | undefined;
-  /** For GC. */
+  /** Of GC. */
   readonly validAttachments?: ReadonlyArray<{ containerID: string; ifname: string }> | undefined;
 }
 
-/** The JSON for a plugin's standard input: name and version of the list, runtimeConfig, prevResult. Pure. */
+/**
+ * The JSON for a plugin's standard input: name and version of the list, runtimeConfig, prevResult. Pure.
+ * What the protocol reserves is ours to set: `capabilities`, `prevResult` and `cni.dev/*` of the file are left out.
+ * Source: CNI specification 1.1.0, section 3, "Deriving request configuration".
+ */
 export function pluginInput(list: NetworkList, plugin: PluginConf, input: PluginInput): JsonObject {
   const { prevResult, capabilityArgs = {}, validAttachments } = input;
   const declared = Object.entries(capabilityArgs).filter(([key]) => plugin.capabilities[key] === true);
-  const own = plugin.json.runtimeConfig;
+  const { runtimeConfig: own, capabilities: _, prevResult: __, ...rest } = plugin.json;
   if (own !== undefined && !isObject(own)) throw badValue('runtimeConfig', own, 'a JSON object');
   const runtimeConfig = { ...own, ...Object.fromEntries(declared) };
   return {
-    ...plugin.json,
+    ...Object.fromEntries(Object.entries(rest).filter(([key]) => !key.startsWith('cni.dev/'))),
     name: list.name,
     cniVersion: list.cniVersion,
     ...(Object.keys(runtimeConfig).length > 0 ? { runtimeConfig } : {}),
     ...(prevResult ? { prevResult: toVersion(prevResult, list.cniVersion) } : {}),
+    // The second name is one that the specification once had by mistake.
     ...(validAttachments
       ? { 'cni.dev/valid-attachments': validAttachments, 'cni.dev/attachments': validAttachments }
       : {}),
   };
 }
+
+/** What may be asked of a list: the union of what its plugins declare. Pure. */
+export const capabilitiesOf = (list: NetworkList): string[] => [
+  ...new Set(
+    list.plugins.flatMap(({ capabilities }) => Object.keys(capabilities).filter((key) => capabilities[key])),
+  ),
+];

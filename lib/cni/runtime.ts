@@ -1,16 +1,31 @@
-// The runtime side of CNI (a libcni): ADD, DEL, CHECK, STATUS and GC of network lists.
+// The runtime side of CNI (a libcni): ADD, DEL, CHECK, STATUS, GC and VERSION of network lists.
 // Assumes CNI specification 1.1.0, sections 2-4. Plugins of a list run one after another; lists of different
 // containers side by side. Invariants: one operation a container at a time; GC alone; an attachment is remembered
 // before its first plugin runs, and forgotten only after a DEL that succeeded; a failed ADD is followed by DEL.
+// What holds them is this object: a process makes one Cni for a cache folder.
 import { messageOf } from '../exec/errors.ts';
 import { type Exec, run } from '../exec/exec.ts';
 import { forgetAttachment, listAttachments, loadAttachment, saveAttachment } from './cache.ts';
-import { type NetworkList, type PluginConf, type PluginInput, parseList, pluginInput } from './conf.ts';
+import {
+  capabilitiesOf,
+  type NetworkList,
+  type PluginConf,
+  type PluginInput,
+  parseList,
+  pluginInput,
+} from './conf.ts';
 import { CniError, cniError } from './errors.ts';
 import { Gate } from './gate.ts';
+import { Fields } from './json.ts';
 import { callPlugin } from './plugin-exec.ts';
 import { parseResult } from './result.ts';
-import type { AttachmentKey, CniCommand, CniResult, JsonObject } from './types.ts';
+import {
+  type AttachmentKey,
+  type CniCommand,
+  type CniResult,
+  type JsonObject,
+  newestVersion,
+} from './types.ts';
 
 export interface CniOptions {
   /** Searched in order; becomes CNI_PATH. */
@@ -20,6 +35,23 @@ export interface CniOptions {
   readonly exec?: Exec | undefined;
   /** Milliseconds for one plugin run; 30 000 unless told. */
   readonly timeoutMs?: number | undefined;
+  /** Added to every plugin's environment. TRACEPARENT, TRACESTATE and BAGGAGE of this process are always handed on. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Gets what a plugin that succeeded wrote to its standard error. */
+  readonly onStderr?: ((text: string, plugin: { type: string; command: CniCommand }) => void) | undefined;
+}
+
+/** Of what concerns a whole network. */
+export interface NetworkCall {
+  readonly signal?: AbortSignal | undefined;
+  /** As in CniOptions, for this call: a span's own TRACEPARENT. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
+}
+
+/** What a plugin says of itself. */
+export interface VersionInfo {
+  readonly cniVersion: string;
+  readonly supportedVersions: readonly string[];
 }
 
 export interface Attachment extends AttachmentKey {
@@ -29,7 +61,7 @@ export interface Attachment extends AttachmentKey {
   readonly args?: Readonly<Record<string, string>> | undefined;
   /** By capability, e.g. { portMappings: [...] }. */
   readonly capabilityArgs?: Readonly<Record<string, unknown>> | undefined;
-  /** Added to the plugins' environment, e.g. PODWIRE_TRACE. */
+  /** Added to the plugins' environment, e.g. PODWIRE_TRACE, or a span's own TRACEPARENT. */
   readonly env?: Readonly<Record<string, string>> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -52,12 +84,15 @@ export class Cni {
   }
 
   async #add(list: NetworkList, attachment: Attachment): Promise<CniResult> {
+    if (attachment.signal?.aborted) throw cniError('CNI_TRY_AGAIN', `ADD of ${list.name}: cancelled`); // nothing to undo
     this.#remember(list, attachment, undefined);
     let prevResult: CniResult | undefined;
     try {
       for (const plugin of list.plugins) {
         const printed = await this.#call('ADD', { list, plugin, attachment, input: { prevResult } });
-        prevResult = parseResult(printed ?? {}, `result of ${plugin.type}`);
+        if (printed === undefined)
+          throw cniError('CNI_DECODING_FAILURE', `${plugin.type} ADD: ended well without a result`);
+        prevResult = parseResult(printed, `result of ${plugin.type}`);
       }
       const result = prevResult ?? {};
       this.#remember(list, attachment, result);
@@ -83,9 +118,7 @@ export class Cni {
       throw new AggregateError(
         [cause, undone],
         `${messageOf(cause)} (and undoing it failed: ${messageOf(undone)})`,
-        {
-          cause,
-        },
+        { cause },
       );
     }
   }
@@ -107,8 +140,9 @@ export class Cni {
     attachment: Attachment,
     prevResult: CniResult | undefined,
   ): Promise<void> {
+    const input = list.cniVersion === '0.3.1' ? {} : { prevResult }; // since 0.4.0
     await everyPlugin([...list.plugins].reverse(), `DEL of ${list.name}`, (plugin) =>
-      this.#call('DEL', { list, plugin, attachment, input: { prevResult } }),
+      this.#call('DEL', { list, plugin, attachment, input }),
     );
   }
 
@@ -131,13 +165,39 @@ export class Cni {
   }
 
   /** Whether an ADD could be served. @throws CniError 50 or 51, or what a plugin said */
-  async getStatus(list: NetworkList, signal?: AbortSignal): Promise<void> {
+  async getStatus(list: NetworkList, call: NetworkCall = {}): Promise<void> {
     if (list.cniVersion !== '1.1.0') return;
-    for (const plugin of list.plugins) await this.#call('STATUS', { list, plugin, signal, input: {} });
+    for (const plugin of list.plugins) await this.#call('STATUS', { list, plugin, ...call, input: {} });
+  }
+
+  /** What a plugin speaks. @throws CniError 7 (no such plugin), 6 (an answer that makes no sense) */
+  async getVersionInfo(type: string, call: NetworkCall = {}): Promise<VersionInfo> {
+    const answer = await this.#run('VERSION', { type, input: { cniVersion: newestVersion }, ...call });
+    const fields = new Fields(answer ?? {}, `VERSION of ${type}`);
+    return {
+      cniVersion: fields.string('cniVersion') ?? '',
+      supportedVersions: fields.strings('supportedVersions'),
+    };
+  }
+
+  /**
+   * Whether each plugin is there and speaks the list's version, before anything is attached.
+   * @returns the capabilities that may be asked for @throws CniError 7, 1
+   */
+  async validateNetworkList(list: NetworkList, call: NetworkCall = {}): Promise<string[]> {
+    await everyPlugin(list.plugins, `validation of ${list.name}`, async ({ type }) => {
+      const { supportedVersions } = await this.getVersionInfo(type, call);
+      if (!supportedVersions.includes(list.cniVersion))
+        throw cniError(
+          'CNI_INCOMPATIBLE_VERSION',
+          `plugin ${type} does not speak ${list.cniVersion}: it speaks ${supportedVersions.join(', ')}`,
+        );
+    });
+    return capabilitiesOf(list);
   }
 
   /** Frees what belongs to no attachment in `valid`: remembered ones by DEL, the rest by the plugins' GC. */
-  gcNetworkList(list: NetworkList, valid: readonly AttachmentKey[]): Promise<void> {
+  gcNetworkList(list: NetworkList, valid: readonly AttachmentKey[], call: NetworkCall = {}): Promise<void> {
     return this.#gate.alone(async () => {
       if (list.disableGC) return;
       const keep = new Set(valid.map(({ containerId, ifname }) => `${containerId} ${ifname}`));
@@ -148,12 +208,12 @@ export class Cni {
       const forget = stale.map((cached) => async () => {
         const then = cached.config ? (attempt(() => parseList(cached.config, '')) ?? list) : list;
         const { containerId, ifname } = cached;
-        await this.#delPlugins(then, withCached({ containerId, ifname }, cached), cached.result);
+        await this.#delPlugins(then, withCached({ containerId, ifname, ...call }, cached), cached.result);
         forgetAttachment(this.#options.cacheDir, list.name, cached);
       });
       const collect = list.plugins.map((plugin) => async () => {
         if (list.cniVersion === '1.1.0')
-          await this.#call('GC', { list, plugin, input: { validAttachments } });
+          await this.#call('GC', { list, plugin, ...call, input: { validAttachments } });
       });
       await everyPlugin([...forget, ...collect], `GC of ${list.name}`, (step) => step());
     });
@@ -179,27 +239,49 @@ export class Cni {
 
   #call(
     command: CniCommand,
-    call: {
-      list: NetworkList;
-      plugin: PluginConf;
-      input: PluginInput;
-      attachment?: Attachment;
-      signal?: AbortSignal | undefined;
+    call: NetworkCall & {
+      readonly list: NetworkList;
+      readonly plugin: PluginConf;
+      readonly input: PluginInput;
+      readonly attachment?: Attachment;
     },
   ): Promise<unknown> {
-    const { list, plugin, input, attachment } = call;
-    const { pluginDirs, exec = run, timeoutMs = 30_000 } = this.#options;
-    return callPlugin({
-      command,
+    const { list, plugin, attachment } = call;
+    const input = { ...call.input, capabilityArgs: attachment?.capabilityArgs };
+    return this.#run(command, {
       type: plugin.type,
-      pluginDirs,
-      env: attachment ? environment(attachment) : {},
-      input: pluginInput(list, plugin, { ...input, capabilityArgs: attachment?.capabilityArgs }),
-      exec,
-      timeoutMs,
+      input: pluginInput(list, plugin, input),
+      env: attachment ? environment(attachment) : call.env,
       signal: call.signal ?? attachment?.signal,
     });
   }
+
+  #run(
+    command: CniCommand,
+    call: NetworkCall & { readonly type: string; readonly input: JsonObject },
+  ): Promise<unknown> {
+    const { pluginDirs, exec = run, timeoutMs = 30_000, env, onStderr } = this.#options;
+    const { type, input, signal } = call;
+    return callPlugin({
+      command,
+      type,
+      pluginDirs,
+      env: { ...tracing(), ...env, ...call.env },
+      input,
+      exec,
+      timeoutMs,
+      signal,
+      onStderr: onStderr && ((text) => onStderr(text, { type, command })),
+    });
+  }
+}
+
+/** The caller's trace goes on in the plugins. Source: W3C Trace Context, and OpenTelemetry's names for the environment. */
+function tracing(): Record<string, string> {
+  const names = ['TRACEPARENT', 'TRACESTATE', 'BAGGAGE'];
+  return Object.fromEntries(
+    names.flatMap((name) => (process.env[name] ? [[name, process.env[name]] as const] : [])),
+  );
 }
 
 /** Every step is tried; one failure is thrown as it is, several as one CniError. */
