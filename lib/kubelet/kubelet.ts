@@ -18,7 +18,8 @@ import { PodWorkers, type SyncOutcome } from './pod-workers.ts';
 import { type StaticPod, watchStaticPods } from './static-pods.ts';
 import { MirrorClient } from './mirror.ts';
 import { StatusManager } from './status-manager.ts';
-import { type NodeFacts, PodSyncer } from './sync-pod.ts';
+import type { NodeFacts } from './sync-context.ts';
+import { PodSyncer } from './sync-pod.ts';
 import { tearDownPodDir } from './volumes.ts';
 
 export interface KubeletOptions {

@@ -66,3 +66,6 @@ export function staleContainers(runtime: PodRuntimeStatus): ContainerStatus[] {
     return count > 2 && container.state === 'exited';
   });
 }
+
+/** The clock of the first start, or one that measures nothing once its steps are published. */
+export const clockOf = (state: PodState): StepClock => state.clock ?? new StepClock();

@@ -1,0 +1,175 @@
+// Creates and starts the containers of one Pod: image, back-off, configuration, and what is told when one cannot be.
+// Assumes a sandbox to create them in. Creations go side by side, starts in the order of the spec.
+// Source: kubelet's kuberuntime startContainer and doBackOff (10 s doubling to 5 min, forgotten after 10 calm minutes).
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Container, Pod } from '../api/types.ts';
+import type { ContainerConfig } from '../container/cri.ts';
+import { messageOf, PodwireError } from '../exec/errors.ts';
+import { Backoff } from './backoff.ts';
+import { containerConfig, needsPodIP } from './container-config.ts';
+import type { EventInput } from './events.ts';
+import { ImageWaitError } from './images.ts';
+import { podLogDir, terminationLogPath } from './layout.ts';
+import { earliest, NotNow } from './not-now.ts';
+import { latestContainer, type PodRuntimeStatus } from './pod-actions.ts';
+import { clockOf, type PodState } from './pod-state.ts';
+import { lastExit } from './status.ts';
+import type { SyncContext } from './sync-context.ts';
+
+/** Where the containers go. */
+export interface Making {
+  readonly state: PodState;
+  readonly sandboxId: string;
+  /** Host path of each volume. */
+  readonly volumes: ReadonlyMap<string, string>;
+  /** What there was when the actions were decided. */
+  readonly before: PodRuntimeStatus;
+}
+
+/** What was created, by container name in the order of the spec, and when to try those again that were not. */
+export interface Created {
+  readonly ids: ReadonlyMap<string, string>;
+  readonly retryMs: number | undefined;
+}
+
+export class ContainerStarter {
+  readonly #context: SyncContext;
+  readonly #backoff = new Backoff();
+
+  constructor(context: SyncContext) {
+    this.#context = context;
+  }
+
+  forget(podUid: string): void {
+    this.#backoff.forget(`${podUid}/`);
+  }
+
+  /** Why a container was not created stands in state.waiting. */
+  async create(making: Making, specs: readonly Container[]): Promise<Created> {
+    let retryMs: number | undefined;
+    const created = await Promise.all(
+      specs.map(async (container): Promise<[string, string][]> => {
+        try {
+          return [[container.name, await this.#create(making, container)]];
+        } catch (error) {
+          if (!(error instanceof NotNow)) throw error;
+          retryMs = earliest(retryMs, error.retryMs);
+          return [];
+        }
+      }),
+    );
+    return { ids: new Map(created.flat()), retryMs };
+  }
+
+  /** Gives the earliest time to try again. */
+  async start(state: PodState, ids: Created['ids']): Promise<number | undefined> {
+    let retryMs: number | undefined;
+    for (const [name, id] of ids) {
+      try {
+        await clockOf(state).step(`start ${name}`, () => this.#context.runtime.startContainer(id));
+        state.waiting.delete(name);
+        state.failedAt.delete(name);
+        this.#tell(state, name, { type: 'Normal', reason: 'Started', message: `Started container ${name}` });
+      } catch (error) {
+        const message = messageOf(error);
+        this.#tell(state, name, { type: 'Warning', reason: 'Failed', message: `Error: ${message}` });
+        state.waiting.set(name, { reason: 'RunContainerError', message });
+        retryMs = 0; // the next sync finds it exited, and back-off decides
+      }
+    }
+    return retryMs;
+  }
+
+  #tell(state: PodState, container: string, event: EventInput): void {
+    this.#context.events.record(state.pod, { ...event, container });
+  }
+
+  /** @throws NotNow when the container must wait */
+  async #create(making: Making, container: Container): Promise<string> {
+    const { state, sandboxId } = making;
+    const { runtime, images } = this.#context;
+    const { name } = container;
+    this.#checkBackoff(making, name);
+    try {
+      await images.ensure(state.pod.metadata.uid, container, (event) => this.#tell(state, name, event));
+      const config = await this.#prepare(making, container);
+      const id = await runtime.createContainer(sandboxId, config, clockOf(state));
+      this.#tell(state, name, { type: 'Normal', reason: 'Created', message: `Created container: ${name}` });
+      return id;
+    } catch (error) {
+      throw this.#createFailed(state, name, error);
+    }
+  }
+
+  /** The container's configuration, and the files on the node that it speaks of. */
+  async #prepare(making: Making, container: Container): Promise<ContainerConfig> {
+    const { state, sandboxId, volumes, before } = making;
+    const { runtime, paths, node } = this.#context;
+    const { pod } = state;
+    const podIPs = needsPodIP(container) ? (await runtime.waitForNetwork(sandboxId)).ips : [];
+    const attempt = nextAttempt(pod, before, container.name);
+    const terminationLog = terminationLogPath(paths, pod.metadata.uid, container.name, attempt);
+    mkdirSync(dirname(terminationLog), { recursive: true, mode: 0o755 });
+    writeFileSync(terminationLog, '', { mode: 0o666 });
+    const logDir = podLogDir(paths, pod);
+    mkdirSync(join(logDir, container.name), { recursive: true, mode: 0o750 });
+    const facts = { hostIP: node.ip, podIPs };
+    const { pidsLimit } = node;
+    return containerConfig({ pod, container, attempt, facts, volumes, logDir, terminationLog, pidsLimit });
+  }
+
+  #createFailed(state: PodState, name: string, error: unknown): NotNow {
+    const message = messageOf(error);
+    if (error instanceof ImageWaitError) {
+      state.waiting.set(name, { reason: error.code, message });
+      return new NotNow(message, error.retryMs);
+    }
+    const code = error instanceof PodwireError ? error.code : '';
+    const reason = code === 'CreateContainerConfigError' ? code : 'CreateContainerError';
+    state.waiting.set(name, { reason, message });
+    state.failedAt.set(name, Date.now());
+    this.#tell(state, name, { type: 'Warning', reason: 'Failed', message: `Error: ${message}` });
+    return new NotNow(message, this.#backoff.delay(keyOf(state.pod, name)) || 10_000);
+  }
+
+  /** The first restart is at once, then 10 s doubling to 5 min. @throws NotNow while the time is not yet over */
+  #checkBackoff({ state, before }: Making, name: string): void {
+    const { pod } = state;
+    const exit = lastExit(before, name);
+    const since = exit?.finishedAt ? Date.parse(exit.finishedAt) : state.failedAt.get(name);
+    if (since === undefined) return;
+    const key = keyOf(pod, name);
+    const now = Date.now();
+    const left = this.#backoff.remaining(key, since, now);
+    if (left === 0) {
+      this.#backoff.next(key, since, now);
+      return;
+    }
+    const about = `${name} pod=${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})`;
+    const message = `back-off ${formatDelay(this.#backoff.delay(key))} restarting failed container=${about}`;
+    const known = state.waiting.get(name);
+    if (exit && (known?.reason !== 'CrashLoopBackOff' || known.message !== message)) {
+      state.waiting.set(name, { reason: 'CrashLoopBackOff', message });
+      const told = `Back-off restarting failed container ${about}`;
+      this.#tell(state, name, { type: 'Warning', reason: 'BackOff', message: told });
+    }
+    throw new NotNow(message, left);
+  }
+}
+
+const keyOf = (pod: Pod, container: string): string => `${pod.metadata.uid}/${container}`;
+
+/** 10s, 1m20s, 5m0s: as Go prints a duration. */
+function formatDelay(ms: number): string {
+  const total = Math.round(ms / 1000);
+  return total < 60 ? `${total}s` : `${Math.floor(total / 60)}m${total % 60}s`;
+}
+
+/** The restart count of the next container: after a reboot the status remembers what the runtime forgot. */
+function nextAttempt(pod: Pod, before: PodRuntimeStatus, name: string): number {
+  const latest = latestContainer(before, name);
+  if (latest) return latest.attempt + 1;
+  const known = pod.status?.containerStatuses?.find((status) => status.name === name);
+  return known?.containerID ? (known.restartCount ?? 0) + 1 : 0;
+}

@@ -1,0 +1,25 @@
+// What bringing a Pod to its spec needs of its surroundings. Types only.
+import type { RuntimeService } from '../container/cri.ts';
+import type { NodePaths } from '../kernel/paths.ts';
+import type { EventRecorder } from './events.ts';
+import type { ImagePuller } from './images.ts';
+import type { NodeDns } from './sandbox-config.ts';
+import type { StatusManager } from './status-manager.ts';
+
+export interface NodeFacts {
+  readonly name: string;
+  readonly hostname: string;
+  readonly ip: string;
+  readonly dns: NodeDns;
+  /** 0: no limit. */
+  readonly pidsLimit: number;
+}
+
+export interface SyncContext {
+  readonly paths: NodePaths;
+  readonly runtime: RuntimeService;
+  readonly images: ImagePuller;
+  readonly events: EventRecorder;
+  readonly status: StatusManager;
+  readonly node: NodeFacts;
+}
