@@ -14,8 +14,8 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { plugins } from '../cni-plugins/registry.ts';
 import { run } from '../lib/exec/exec.ts';
 
@@ -98,7 +98,7 @@ async function compile(root: string, outDir: string): Promise<void> {
   renameSync(temporary, join(outDir, 'podwire-cni'));
 }
 
-/** A shell launcher: it hands on the name it was called by, and picks the Node that the repository brings. */
+/** Node's form: one script, and a shell launcher that hands on the name it was called by. */
 async function bundle(root: string, outDir: string): Promise<void> {
   const bun = join(root, 'node_modules/.bin/bun');
   const script = join(outDir, 'podwire-cni.mjs');
@@ -109,15 +109,17 @@ async function bundle(root: string, outDir: string): Promise<void> {
     await run({ argv: [bun, 'build', main, ...flags], cwd: outDir, env: bunEnv(), timeoutMs: 120_000 });
     renameSync(temporary, script);
   } else {
-    replace(script, `import ${JSON.stringify(relative(outDir, main))};\n`, 0o644);
+    replace(script, `import ${JSON.stringify(pathToFileURL(main).href)};\n`, 0o644);
   }
-  const node = realpathSync(join(root, 'node_modules/.bin/node'));
-  replace(
-    join(outDir, 'podwire-cni'),
-    `#!/bin/sh\nexec '${node}' --disable-warning=ExperimentalWarning '${script}' "$0"\n`,
-    0o755,
-  );
+  replace(join(outDir, 'podwire-cni'), launcher(realpathSync(join(root, 'node_modules/.bin/node'))), 0o755);
 }
+
+/** The script lies beside the launcher; where it does not, it was called through a link in another folder. */
+const launcher = (node: string): string => `#!/bin/sh
+here=\${0%/*}
+[ -f "$here/podwire-cni.mjs" ] || here=$(dirname -- "$(readlink -f -- "$0")")
+exec '${node}' --disable-warning=ExperimentalWarning "$here/podwire-cni.mjs" "$0"
+`;
 
 /** bun keeps a cache below HOME; without one it would ask for it. */
 const bunEnv = (): Record<string, string> => ({
