@@ -52,14 +52,14 @@ export const unmasquerade = (call: PluginCall): Promise<void> =>
 async function removeLink(call: PluginCall): Promise<void> {
   if (await netOf(call).deleteLink(vethName(call.name, call.containerId, call.ifname))) return;
   // Made by another plugin, or by none: what the container calls so is to go all the same.
-  await removeInside(call);
+  await removeInside(call, call.ifname);
 }
 
-/** Removes the container's interface where there is one, and a namespace to look into. */
-export async function removeInside(call: PluginCall): Promise<void> {
+/** Removes a link of the container's where there is one, and a namespace to look into. */
+export async function removeInside(call: PluginCall, name: string): Promise<void> {
   if (call.netns === '') return;
   try {
-    await netOf(call).deleteLink(call.ifname, netnsWord(call.netns));
+    await netOf(call).deleteLink(name, netnsWord(call.netns));
   } catch (error) {
     if (!isAbsent(error)) throw error;
   }
