@@ -69,7 +69,12 @@ function sourcesHash(root: string): string {
       .filter((name) => name.endsWith('.ts'))
       .map((name) => join(folder, name)),
   );
-  for (const file of [...files.sort(), 'scripts/build-cni.ts', 'package-lock.json'])
+  for (const file of [
+    ...files.sort(),
+    'scripts/build-cni.ts',
+    'scripts/build-cni-bundle.ts',
+    'package-lock.json',
+  ])
     hash
       .update(`${file}\0`)
       .update(readFileSync(join(root, file)))
@@ -81,20 +86,34 @@ function sourcesHash(root: string): string {
 // take 6 ms more to start, or look for execa in the node_modules of whatever folder it is started in.
 const external = ['--external', '*/exec.ts'];
 
-// A plugin is started as root in any folder: it must not take settings or code from files that lie there.
-const noAutoload = ['--no-compile-autoload-dotenv', '--no-compile-autoload-bunfig'];
+const compileFlags = [
+  '--compile',
+  '--minify',
+  '--bytecode',
+  // A run ends long before compiling anything to machine code could pay: without it 1 ms less, and a thread.
+  '--compile-jit-policy=1000',
+  // A plugin is started as root in any folder: it must not take settings or code from files that lie there.
+  '--no-compile-autoload-dotenv',
+  '--no-compile-autoload-bunfig',
+];
 
+/** In two steps, as only a script can replace modules on the way, and only the command takes all flags. */
 async function compile(root: string, outDir: string): Promise<void> {
   const temporary = join(outDir, `.podwire-cni.${process.pid}`);
-  const main = join(root, 'cni-plugins/main.ts');
-  const flags = ['--compile', '--minify', '--bytecode', ...noAutoload, ...external, `--outfile=${temporary}`];
-  // cwd: bun leaves a temporary file where it runs.
-  await run({
-    argv: [join(root, 'node_modules/.bin/bun'), 'build', main, ...flags],
-    cwd: outDir,
-    env: bunEnv(),
-    timeoutMs: 120_000,
-  });
+  const script = `${temporary}.js`;
+  const bun = (...args: string[]) =>
+    run({
+      argv: [join(root, 'node_modules/.bin/bun'), ...args],
+      cwd: outDir, // bun leaves a temporary file where it runs
+      env: bunEnv(),
+      timeoutMs: 120_000,
+    });
+  try {
+    await bun(join(root, 'scripts/build-cni-bundle.ts'), join(root, 'cni-plugins/main.ts'), script);
+    await bun('build', script, ...compileFlags, `--outfile=${temporary}`);
+  } finally {
+    rmSync(script, { force: true });
+  }
   renameSync(temporary, join(outDir, 'podwire-cni'));
 }
 
