@@ -31,8 +31,7 @@ export const createLine = (element: Element, comment: string): string =>
 
 /** Puts an element in, and takes it over where it has another owner. (nft refuses to delete what is not there.) Pure. */
 export const takeLines = (element: Element, comment: string): string[] => [
-  `add element ${element.table} ${element.set} { ${element.key}${withValue(element)} }`,
-  `delete element ${element.table} ${element.set} { ${element.key} }`,
+  ...clearLines(element),
   createLine(element, comment),
 ];
 
@@ -42,30 +41,36 @@ export const deleteLine = ({ table, set, key }: Element): string =>
 
 const script = (lines: readonly string[]): string => `${lines.join('\n')}\n`;
 
-/** One transaction: `lines` where the skeleton stands already, else skeleton and lines. @throws KernelError */
+/** Takes an element out, whoever's it is and whether it is there or not. Pure. */
+export const clearLines = (element: Element): string[] => [
+  `add element ${element.table} ${element.set} { ${element.key}${withValue(element)} }`,
+  deleteLine(element),
+];
+
+/** One transaction: `lines` where the skeleton stands already, else skeleton and lines (true). @throws KernelError */
 export async function applyOn(
   skeleton: readonly string[],
   lines: readonly string[],
   options: KernelOptions,
-): Promise<void> {
+): Promise<boolean> {
   try {
     await steadily(() => nftApply(script(lines), options));
+    return false;
   } catch (error) {
     if (!isAbsent(error)) throw error;
     await steadily(() => nftApply(script([...skeleton, ...lines]), options));
+    return true;
   }
 }
 
-/** Takes out every element whose comment `isStale`; gives them. What goes away meanwhile is looked at again. */
+/** Takes out every element that `isStale`; gives them. What goes away meanwhile is looked at again. */
 export async function dropElements(
   table: string,
-  isStale: (comment: string) => boolean,
+  isStale: (element: OwnedElement) => boolean,
   options: KernelOptions,
 ): Promise<OwnedElement[]> {
   for (let attempt = 1; ; attempt++) {
-    const stale = elementsIn(table, await listTable(table, options)).filter(({ comment }) =>
-      isStale(comment),
-    );
+    const stale = elementsIn(table, await listTable(table, options)).filter(isStale);
     if (stale.length === 0) return [];
     try {
       await steadily(() => nftApply(script(stale.map(deleteLine)), options));

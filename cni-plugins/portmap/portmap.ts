@@ -131,7 +131,7 @@ async function forgetFlows(elements: readonly Element[], call: PluginCall): Prom
 
 const drop = (call: PluginCall) => {
   const own = ownerKey(call.name, call);
-  return dropElements(table, (comment) => keyOf(comment) === own, { exec: call.host.exec });
+  return dropElements(table, ({ comment }) => keyOf(comment) === own, { exec: call.host.exec });
 };
 
 async function del(call: PluginCall): Promise<void> {
@@ -139,7 +139,8 @@ async function del(call: PluginCall): Promise<void> {
 }
 
 async function gc(call: PluginCall): Promise<void> {
-  const gone = await dropElements(table, isStaleIn(call), { exec: call.host.exec });
+  const isStale = isStaleIn(call);
+  const gone = await dropElements(table, ({ comment }) => isStale(comment), { exec: call.host.exec });
   await forgetFlows(gone, call);
 }
 
