@@ -39,6 +39,8 @@ const packages = [
   { name: 'util-linux', program: 'unshare' },
   { name: 'mount', program: 'mount' },
   { name: 'kmod', program: 'modprobe', optional: 'kernel modules must be loaded already' },
+  // The Node that npm brings is linked against it; a Debian without a compiler may not have it.
+  { name: 'libatomic1', library: 'libatomic.so.1' },
 ];
 /** Only what the tests themselves use. */
 const testPackages = [
@@ -61,24 +63,22 @@ async function main() {
 // ── Debian packages ────────────────────────────────────────────────────────────────────────────────────────────────
 
 async function debianPackages(wanted) {
-  const missing = wanted.filter((item) => !findProgram(item.program));
+  const missing = wanted.filter((item) => !isThere(item));
   if (missing.length === 0) return;
   const names = missing.map((item) => item.name);
   if (process.getuid?.() !== 0) {
-    say(`missing programs: ${missing.map((item) => item.program).join(' ')}`);
+    say(`missing: ${missing.map(shows).join(' ')}`);
     say(
       `not root, so going on without them; to install: sudo apt-get install --no-install-recommends ${names.join(' ')}`,
     );
     return;
   }
   if (!findProgram('apt-get')) {
-    say(
-      `missing programs: ${missing.map((item) => item.program).join(' ')}; this is no Debian or Ubuntu: please install them`,
-    );
+    say(`missing: ${missing.map(shows).join(' ')}; this is no Debian or Ubuntu: please install them`);
     return;
   }
   await aptInstall(names);
-  for (const item of missing.filter((each) => !findProgram(each.program))) reportAbsent(item);
+  for (const item of missing.filter((each) => !isThere(each))) reportAbsent(item);
   if (!findProgram('crun') && !findProgram('runc'))
     fail('neither crun nor runc could be installed: no container can run');
 }
@@ -124,8 +124,7 @@ function candidates(names) {
 function reportAbsent(item) {
   if (item.instead) say(`${item.name}: not to be had in this release; ${item.instead} is used instead`);
   else if (item.optional) say(`${item.name}: not to be had in this release: ${item.optional}`);
-  else
-    fail(`${item.name} could not be installed (see ${logFile}): podwire cannot do without ${item.program}`);
+  else fail(`${item.name} could not be installed (see ${logFile}): podwire cannot do without ${shows(item)}`);
 }
 
 function aptEnv() {
@@ -246,6 +245,23 @@ function logged(what, [file, ...args], { env = aptEnv(), mayFail = false } = {})
     child.on('error', (error) => end(false, error.message));
     child.on('close', (code, signal) => end(code === 0, signal ?? `exit code ${code}`));
   });
+}
+
+/** What shows that a package is there: its program, or its library. */
+function shows(item) {
+  return item.program ?? item.library;
+}
+
+function isThere(item) {
+  return item.library ? hasLibrary(item.library) : findProgram(item.program) !== undefined;
+}
+
+/** Looks where Debian and Ubuntu have libraries; elsewhere the dynamic linker may know more than we do. */
+function hasLibrary(name) {
+  const triplet = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' }[process.arch] ?? '';
+  return ['/lib', '/usr/lib', '/lib64', '/usr/lib64', '/usr/local/lib'].some(
+    (folder) => existsSync(join(folder, triplet, name)) || existsSync(join(folder, name)),
+  );
 }
 
 function findProgram(name) {
