@@ -1,6 +1,7 @@
 // CNI plugin host-local: addresses out of ranges of this machine's own, remembered as files.
 // Assumes one machine writes the folder; the reference plugin may share it (same files, same lock).
-// ADD and DEL cost a few file operations, no process, and no lock but in the first ADD after a boot.
+// ADD and DEL cost a few file operations, however many leases there are: no process, and no lock but in the first ADD
+// after a boot. Only a range of which less than a hundredth is free has its folder read through.
 import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatIp, type Ip, parseCidr } from '../../lib/cni/address.ts';
@@ -81,18 +82,22 @@ function chooseAll(
 
 function chooseFrom(set: RangeSet, at: number, from: { store: Store; wanted: Ip[] }): Choice {
   const { store, wanted } = from;
-  const isTaken = (ip: Ip): boolean => store.isTaken(ip);
+  const leases = {
+    isTaken: (ip: Ip) => store.isTaken(ip),
+    allTaken: () => store.allTaken(),
+    random: Math.random,
+  };
   const asked = wanted.findIndex((ip) => set.some((range) => inRange(range, ip)));
   if (asked >= 0) {
     const [ip] = wanted.splice(asked, 1) as [Ip];
-    const choice = chooseRequested(set, ip, isTaken);
+    const choice = chooseRequested(set, ip, leases.isTaken);
     if (typeof choice === 'object') return choice;
     throw new CniError(
       ownCodes.addressNotAvailable,
       `requested address ${formatIp(ip)} ${choice === 'gateway' ? 'is the gateway' : 'is taken'} in ${describeSet(set)}`,
     );
   }
-  const choice = chooseNext(set, store.lastReserved(at), isTaken);
+  const choice = chooseNext(set, store.lastReserved(at), leases);
   if (choice) return choice;
   throw new CniError(ownCodes.rangeExhausted, `no free address in range ${describeSet(set)}`, {
     details: 'all addresses are leased; remove containers, or give the network a larger range',

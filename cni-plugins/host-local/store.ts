@@ -13,7 +13,6 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -32,6 +31,8 @@ export interface LeaseRecord extends AttachmentKey {
 
 export interface Store {
   isTaken(ip: Ip): boolean;
+  /** What is taken now, read at once; the function asks the disk no more. */
+  allTaken(): (ip: Ip) => boolean;
   lastReserved(set: number): Ip | undefined;
   find(owner: AttachmentKey): LeaseRecord | undefined;
   /** True when that very address is leased to `owner`. */
@@ -61,6 +62,11 @@ export class DiskStore implements Store {
 
   isTaken(ip: Ip): boolean {
     return existsSync(join(this.#dir, formatIp(ip)));
+  }
+
+  allTaken(): (ip: Ip) => boolean {
+    const names = new Set(readdirSync(this.#dir));
+    return (ip) => names.has(formatIp(ip));
   }
 
   lastReserved(set: number): Ip | undefined {
@@ -95,7 +101,7 @@ export class DiskStore implements Store {
         return false;
       }
     } finally {
-      unlinkSync(lease);
+      rmSync(lease, { force: true });
     }
     // Only a hint of where to look next: two writers at once do no harm.
     for (const [set, text] of texts.entries())
@@ -107,7 +113,9 @@ export class DiskStore implements Store {
     const held = this.find(owner)?.ips ?? this.#leases();
     const released = held.filter((name) => this.#isOwned(name, owner));
     for (const name of released) rmSync(join(this.#dir, name), { force: true });
-    rmSync(this.#recordFile(owner), { force: true });
+    // The last two are of an ADD that was killed.
+    const record = this.#recordFile(owner);
+    for (const file of [record, `${record}.tmp`, `${record}.lease`]) rmSync(file, { force: true });
     return released;
   }
 
@@ -135,6 +143,9 @@ export class DiskStore implements Store {
   sweep(): void {
     for (const record of this.#allRecords()) if (record.bootId !== this.#bootId) this.release(record);
     mkdirSync(this.#records, { recursive: true, mode: 0o700 });
+    // Left by those that the boot cut short: all of this boot wait for this very lock.
+    for (const name of readdirSync(this.#records))
+      if (!name.endsWith('.json')) rmSync(join(this.#records, name), { force: true });
     writeWhole(join(this.#records, 'boot'), this.#bootId);
   }
 
