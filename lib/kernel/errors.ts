@@ -28,14 +28,14 @@ export class KernelError extends PodwireError {
 const texts: ReadonlyArray<readonly [RegExp, Errno]> = [
   [/File exists|already exists|already assigned/i, 'EEXIST'],
   [/Cannot find device|No such device|does not exist/i, 'ENODEV'],
-  [/No such file or directory|no mount point specified|not mounted/i, 'ENOENT'],
+  [/No such file or directory|Invalid "netns" value|no mount point specified|not mounted/i, 'ENOENT'],
   [/No such process/i, 'ESRCH'],
   [/Operation not permitted|Permission denied/i, 'EPERM'],
   [/Device or resource busy|target is busy/i, 'EBUSY'],
   [/Operation not supported|Not supported|Unknown device type/i, 'EOPNOTSUPP'],
-  [/Cannot assign requested address/i, 'EADDRNOTAVAIL'],
+  [/Cannot assign requested address|Address not found/i, 'EADDRNOTAVAIL'],
   [/No space left on device/i, 'ENOSPC'],
-  [/Invalid argument/i, 'EINVAL'],
+  [/Invalid argument|Invalid prefix|mtu (?:less|greater) than/i, 'EINVAL'],
 ];
 
 /** The one place where a tool's text becomes an errno. */

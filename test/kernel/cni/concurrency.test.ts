@@ -31,6 +31,24 @@ t.test(`${many} ADDs at once, ${many} DELs at once`, async (t) => {
   lab.close();
 });
 
+t.test('two hundred at once ask host-local, two hundred different addresses', async (t) => {
+  const lab = await makeLab();
+  const conf = { ...bridgeConf(lab), type: 'host-local' };
+  const ids = Array.from({ length: 200 }, (_, at) => `c${at}`);
+  const call = (command: string) =>
+    Promise.all(ids.map((id) => lab.call(command, conf, { id, netns: '/run/netns/not-looked-at' })));
+  const answers = await call('ADD');
+  t.strictSame(
+    answers.filter((one) => !one.ok).map((one) => one.json),
+    [],
+  );
+  t.equal(new Set(answers.map((one) => one.json.ips[0].address)).size, ids.length);
+  t.equal(lab.leases('net').length, ids.length);
+  await call('DEL');
+  t.strictSame(lab.leases('net'), []);
+  lab.close();
+});
+
 t.test('lib/cni with the real plugins, a chain of two, and Pods that talk', async (t) => {
   const lab = await makeLab();
   const { cniVersion, name, ...bridge } = bridgeConf(lab, { hairpinMode: true });

@@ -146,6 +146,7 @@ async function callPlugin(
       CNI_PATH: path,
       ...(netns === '' ? {} : { CNI_NETNS: netns.startsWith('/') ? netns : `/run/netns/${netns}` }),
       ...(args === undefined ? {} : { CNI_ARGS: args }),
+      ...(process.env.PODWIRE_NET ? { PODWIRE_NET: process.env.PODWIRE_NET } : {}),
       ...env,
     },
     okCodes: [0, 1],
