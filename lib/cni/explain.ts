@@ -45,6 +45,8 @@ function block(line: TraceLine): string {
     case 'ip':
     case 'bridge':
       return line.lines.map((text) => ipCommand(text, line)).join('\n');
+    case 'tc':
+      return line.lines.map((text) => `${inside(line.netns)}tc ${shellWords(text)}`).join('\n');
     case 'nft':
       return `${inside(line.netns)}nft -f - <<'NFT'\n${line.lines.join('\n')}\nNFT`;
     case 'sysctl':

@@ -4,7 +4,7 @@ import { appendFileSync } from 'node:fs';
 
 export interface TraceLine {
   /** 'ip', 'bridge': lines as for its `-batch` · 'nft': a script for `nft -f -` · 'sysctl': key=value. */
-  readonly tool: 'ip' | 'bridge' | 'nft' | 'sysctl';
+  readonly tool: 'ip' | 'bridge' | 'tc' | 'nft' | 'sysctl';
   /** Name or path of the network namespace; absent: the machine's. */
   readonly netns?: string;
   readonly lines: readonly string[];

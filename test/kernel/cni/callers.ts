@@ -128,7 +128,8 @@ export const addTo = (lab: Lab, { netns, result }: Pod, conf: Conf) =>
 export function resultOf(version: string, result: any): any {
   const { interfaces, ips, routes, dns } = structuredClone(result);
   const old = version < '1';
-  return {
+  // Through JSON, as a runtime would hand it on: without what is undefined.
+  const shaped = {
     cniVersion: version,
     interfaces: interfaces.map(({ name, mac, sandbox }: Record<string, string>) => ({ name, mac, sandbox })),
     ips: ips.map((ip: { address: string }) => ({
@@ -138,4 +139,5 @@ export function resultOf(version: string, result: any): any {
     routes,
     dns,
   };
+  return JSON.parse(JSON.stringify(shaped));
 }
