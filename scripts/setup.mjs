@@ -45,6 +45,14 @@ const packages = [
 /** Only what the tests themselves use. */
 const testPackages = [
   { name: 'busybox-static', program: 'busybox', optional: 'tests that build small images are skipped' },
+  { name: 'strace', program: 'strace', optional: 'plugins are not killed at every system call' },
+  { name: 'containerd', program: 'containerd', optional: 'our plugins are not tested under containerd' },
+  { name: 'podman', program: 'podman', optional: 'our plugins are not tested under podman' },
+  {
+    name: 'containernetworking-plugins',
+    program: '/usr/lib/cni/bridge',
+    optional: 'the reference plugins are not tested under our runtime library',
+  },
 ];
 
 await main();
@@ -265,6 +273,7 @@ function hasLibrary(name) {
 }
 
 function findProgram(name) {
+  if (name.startsWith('/')) return existsSync(name) ? name : undefined;
   const system = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
   const folders = [...(process.env.PATH ?? '').split(delimiter), ...system];
   return folders.find((folder) => folder !== '' && existsSync(join(folder, name)));

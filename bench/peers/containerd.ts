@@ -1,21 +1,18 @@
 // containerd as a kubelet uses it: CRI over its unix socket, crun under shim v2, Debian's CNI plugins in Go.
 // Assumes the Debian packages containerd, containernetworking-plugins and crun, and the cell: this is a containerd of
 // its own, the machine's is not touched. One call a CRI verb; calls may overlap.
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
+import { PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
-import { startDetached } from '../../lib/exec/detached.ts';
 import { findProgram } from '../../lib/exec/find-program.ts';
 import { peerCgroup } from '../lib/cell.ts';
 import type { ProcessMemory } from '../lib/memory.ts';
-import { endProcess, tailOf, until } from '../lib/wait.ts';
-import { type CriClient, connectCri } from './cri.ts';
+import { endProcess } from '../lib/wait.ts';
+import { startContainerdDaemon } from './containerd-daemon.ts';
+import type { CriClient } from './cri.ts';
 import { graceSeconds, type Peer, type PeerContext, type Workload } from './peer.ts';
 
 export const goPlugins = '/usr/lib/cni';
-// The paths are its defaults; in the cell they are the bench's own.
-const socket = '/run/containerd/containerd.sock';
 
 /** Debian packages it needs; undefined when all is there. */
 export function missingForContainerd(): string[] {
@@ -32,36 +29,10 @@ export function missingForContainerd(): string[] {
 
 export async function startContainerd(context: PeerContext): Promise<Peer> {
   const { folder, workload } = context;
-  const config = join(folder, 'config.toml');
-  const netConf = join(folder, 'net.d');
-  mkdirSync(netConf, { recursive: true });
-  writeFileSync(join(netConf, '10-bench.conflist'), conflist(context));
-  writeFileSync(config, configToml({ netConf, pauseRef: workload.pauseRef, folder }));
-  const logFile = join(folder, 'containerd.log');
-  const daemon = await startDetached({ argv: ['containerd', '--config', config], logFile });
-  const cri = connectCri(socket);
-  try {
-    await until('containerd serves the CRI', 30_000, async () => {
-      const { status } = await cri.runtime('Status', {});
-      const bad = status?.conditions?.find((condition) => !condition.status);
-      if (bad) throw new Error(`${bad.type}: ${bad.message}`);
-    });
-    for (const archive of [workload.imageArchive, workload.pauseArchive])
-      await run({ argv: ['ctr', '--namespace', 'k8s.io', 'images', 'import', archive], timeoutMs: 120_000 });
-    for (const image of [workload.imageRef, workload.pauseRef])
-      await until(`containerd knows ${image}`, 10_000, async () => {
-        const reply = await cri.image('ImageStatus', { image: { image } });
-        if (!reply.image) throw new Error('not there');
-      });
-  } catch (error) {
-    await endProcess(daemon, 'SIGKILL');
-    throw new PodwireError('PEER_FAILED', `${messageOf(error)}\n${tailOf(logFile)}`, { cause: error });
-  }
-  return new Containerd(context, cri, {
-    pid: daemon.pid,
-    ended: daemon.ended,
-    version: await versionOf(cri),
-  });
+  const { pauseRef } = workload;
+  const setup = { folder, pauseRef, conflist: conflist(context), binDir: goPlugins };
+  const daemon = await startContainerdDaemon(setup, workload);
+  return new Containerd(context, daemon.cri, { ...daemon, version: await versionOf(daemon.cri) });
 }
 
 interface Started {
@@ -196,28 +167,6 @@ const conflist = ({ ipMasq }: PeerContext): string =>
       },
     ],
   });
-
-// restrict_oom_score_adj: where CAP_SYS_RESOURCE is missing no score can be lowered. Quoted as JSON, which TOML shares.
-function configToml({ netConf, pauseRef }: { netConf: string; pauseRef: string; folder: string }): string {
-  const text = JSON.stringify;
-  return `version = 2
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = ${text(pauseRef)}
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = ${text(goPlugins)}
-    conf_dir = ${text(netConf)}
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    default_runtime_name = "crun"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun.options]
-        BinaryName = ${text(findProgram('crun'))}
-        SystemdCgroup = false
-[plugins."io.containerd.internal.v1.opt"]
-  path = "/var/lib/containerd/opt"
-`;
-}
 
 async function versionOf(cri: CriClient): Promise<string> {
   const { runtime_version: version } = await cri.runtime('Version', {});

@@ -153,7 +153,7 @@ async function main(): Promise<void> {
 if (import.meta.main)
   await main().catch((error) => {
     const details = error instanceof CniError && error.details !== '' ? `; ${error.details}` : '';
-    process.stderr.write(`Error: ${messageOf(error)}${details}\n`);
+    process.stderr.write(`${messageOf(error)}${details}\n`);
     if (error instanceof PodwireError && error.code === 'CNITOOL_USAGE') process.stderr.write(`\n${usage}`);
     process.exitCode = 1;
   });

@@ -13,6 +13,8 @@ export const ownCodes = {
   interfaceExists: 111,
   /** bridge: the name belongs to something that is no bridge, or the bridge has another address. */
   bridgeConflict: 112,
+  /** vxlan: the VTEP's name, or its VNI and port, belong to something else. */
+  vtepConflict: 113,
   /** A command on the kernel's network failed. */
   kernel: 120,
   /** portmap: another container holds this port of the machine. */

@@ -147,13 +147,13 @@ function parsePrevious(value: unknown, command: string): CniResult | undefined {
   }
 }
 
+/** Without the key nobody is attached: so the original cnitool asks for it. */
 function attachments(conf: Fields, command: string): ValidAttachment[] {
   if (command !== 'GC') return [];
   const key =
     conf.object['cni.dev/valid-attachments'] === undefined
       ? 'cni.dev/attachments'
       : 'cni.dev/valid-attachments';
-  if (!Array.isArray(conf.object[key])) throw conf.bad(key, 'the list of attachments that are still valid');
   return conf.objects(key).map((one) => ({
     containerId: one.string('containerID') ?? '',
     ifname: one.string('ifname') ?? '',

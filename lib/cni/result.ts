@@ -97,8 +97,8 @@ export function toVersion(result: CniResult, version: SpecVersion): JsonObject {
       ),
       ips: ips.map((ip) => (old ? { version: ip.address.includes(':') ? '6' : '4', ...ip } : ip)),
       routes: routes.map((route) => (newest ? route : defined({ dst: route.dst, gw: route.gw }))),
+      dns,
     }),
-    dns,
   };
 }
 

@@ -95,7 +95,13 @@ const faults: Array<[string, Record<string, string>, string, number, RegExp]> = 
     /CHECK came with CNI 0\.4\.0/,
   ],
   ['STATUS before there was one', { CNI_COMMAND: 'STATUS' }, conf({ cniVersion: '1.0.0' }), 1, /STATUS/],
-  ['GC without attachments', { ...good, CNI_COMMAND: 'GC' }, conf(), 7, /attachments/],
+  [
+    'GC with attachments that are no list',
+    { ...good, CNI_COMMAND: 'GC' },
+    conf({ 'cni.dev/valid-attachments': 'all' }),
+    7,
+    /attachments/,
+  ],
   ['a bad prevResult for ADD', { ...good, CNI_COMMAND: 'ADD' }, conf({ prevResult: 5 }), 7, /^prevResult/],
   ['a crash inside', { ...good, CNI_COMMAND: 'ADD' }, conf({ name: 'broken' }), 999, /^it broke$/],
 ];
@@ -121,7 +127,8 @@ t.test('GC gets who is still there', async (t) => {
   const list = [{ containerID: 'c1', ifname: 'eth0' }];
   await ask({ CNI_COMMAND: 'GC', CNI_PATH: '/x' }, conf({ 'cni.dev/valid-attachments': list }));
   await ask({ CNI_COMMAND: 'GC', CNI_PATH: '/x' }, conf({ 'cni.dev/attachments': [] }));
-  t.strictSame(calls, ['GC c1/eth0', 'GC ']);
+  await ask({ CNI_COMMAND: 'GC', CNI_PATH: '/x' }, conf());
+  t.strictSame(calls, ['GC c1/eth0', 'GC ', 'GC ']);
 });
 
 t.test('VERSION whatever comes in', async (t) => {
