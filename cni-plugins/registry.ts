@@ -1,5 +1,6 @@
 // All plugins of the one executable, by their type. A new plugin is one line here; the build takes the links' names
 // from this table. Assumes that importing a plugin does nothing but define it: one run uses one or two of them.
+import { bandwidth } from './bandwidth/bandwidth.ts';
 import { bridge } from './bridge/bridge.ts';
 import { firewall } from './firewall/firewall.ts';
 import { hostLocal } from './host-local/host-local.ts';
@@ -9,6 +10,7 @@ import { macvlan } from './macvlan/macvlan.ts';
 import { ptp } from './ptp/ptp.ts';
 import type { Plugin } from './skel/skel.ts';
 import { staticPlugin } from './static/static.ts';
+import { tuning } from './tuning/tuning.ts';
 import { vlan } from './vlan/vlan.ts';
 
 export const plugins: Readonly<Record<string, Plugin>> = {
@@ -21,4 +23,6 @@ export const plugins: Readonly<Record<string, Plugin>> = {
   [vlan.type]: vlan,
   [portmap.type]: portmap,
   [firewall.type]: firewall,
+  [tuning.type]: tuning,
+  [bandwidth.type]: bandwidth,
 };
