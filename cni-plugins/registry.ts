@@ -12,6 +12,7 @@ import type { Plugin } from './skel/skel.ts';
 import { staticPlugin } from './static/static.ts';
 import { tuning } from './tuning/tuning.ts';
 import { vlan } from './vlan/vlan.ts';
+import { vxlan } from './vxlan/vxlan.ts';
 
 export const plugins: Readonly<Record<string, Plugin>> = {
   [bridge.type]: bridge,
@@ -21,6 +22,7 @@ export const plugins: Readonly<Record<string, Plugin>> = {
   [ptp.type]: ptp,
   [staticPlugin.type]: staticPlugin,
   [vlan.type]: vlan,
+  [vxlan.type]: vxlan,
   [portmap.type]: portmap,
   [firewall.type]: firewall,
   [tuning.type]: tuning,

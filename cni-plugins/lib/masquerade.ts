@@ -63,6 +63,22 @@ export function masqueradeText(network: string, ips: readonly CniIp[], owner: st
   return `${lines.join('\n')}\n`;
 }
 
+/**
+ * The transaction that makes `nets` the only ones that are reached as they are; the sets must be there. One command a
+ * set: nft 1.0.6 fails where neighbouring intervals come one by one after a flush. Pure.
+ */
+export function nearText(network: string, nets: readonly string[]): string {
+  const lines = ([4, 6] as const).flatMap((version) => {
+    const { near, multicast } = family(network, version);
+    const own = nets.filter((net) => net.includes(':') === (version === 6));
+    return [
+      `flush set ${table} ${near}`,
+      `add element ${table} ${near} { ${[multicast, ...own].join(', ')} }`,
+    ];
+  });
+  return `${lines.join('\n')}\n`;
+}
+
 const bare = (address: string): string => address.split('/')[0] ?? '';
 
 /** The transaction that takes addresses out; an address is added first, for nft refuses to delete what is not there. Pure. */

@@ -52,7 +52,7 @@ function fromNode(): Flock {
  * Runs `work` while holding the lock on `file` (made where it is missing).
  * @throws KernelError EBUSY when somebody else holds it for all of `timeoutMs`
  */
-export async function withFileLock<T>(file: string, work: () => T, timeoutMs = 10_000): Promise<T> {
+export async function withFileLock<T>(file: string, work: () => T | Promise<T>, timeoutMs = 10_000): Promise<T> {
   const flock = libcFlock();
   const fd = openSync(file, 'a', 0o640);
   try {
@@ -62,7 +62,7 @@ export async function withFileLock<T>(file: string, work: () => T, timeoutMs = 1
         throw new KernelError('EBUSY', file, `${file}: locked by another process for ${timeoutMs} ms`);
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    return work();
+    return await work();
   } finally {
     closeSync(fd);
   }
