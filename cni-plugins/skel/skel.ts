@@ -11,8 +11,10 @@ import {
   type SpecVersion,
   specVersions,
 } from '../../lib/cni/types.ts';
-import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
+import { ExecError, messageOf, PodwireError } from '../../lib/exec/errors.ts';
 import type { Exec } from '../../lib/exec/exec.ts';
+import { KernelError } from '../../lib/kernel/errors.ts';
+import { ownCodes } from './codes.ts';
 import { type CallEnv, checkVerbVersion, type Env, parseCommand, parseEnv, usableNetns } from './env.ts';
 import { maxInput } from './input.ts';
 
@@ -177,11 +179,15 @@ const longest = 4096;
 /** The error object of the specification, for anything thrown. Of several failures, the first one's code. */
 export function errorObject(error: unknown, cniVersion: string): JsonObject {
   const first = firstOf(error);
-  const code = first instanceof CniError ? first.cniCode : cniCodes.CNI_INTERNAL;
+  const code = first instanceof CniError ? first.cniCode : codeOf(first);
   const details = first instanceof CniError ? first.details : first instanceof PodwireError ? first.code : '';
   const msg = messageOf(error).slice(0, longest);
   return { cniVersion, code, msg, ...(details === '' ? {} : { details: details.slice(0, longest) }) };
 }
+
+/** What a plugin did not put into the protocol's words itself. */
+const codeOf = (error: unknown): number =>
+  error instanceof KernelError || error instanceof ExecError ? ownCodes.kernel : cniCodes.CNI_INTERNAL;
 
 const firstOf = (error: unknown): unknown =>
   error instanceof AggregateError ? firstOf(error.cause ?? error.errors[0]) : error;
