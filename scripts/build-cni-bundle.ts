@@ -1,9 +1,12 @@
-// Run by bun (`bun build-cni-bundle.ts ENTRY RESULT`): the compiled plugins' sources as one script, with three things
-// replaced that would cost a plugin more than its work: node:fs and node:path by the few functions of them that plugins use
-// (1.5 ms), and the daemon's way of starting processes, with execa (6 ms), by the plugins' own.
-// Assumes the repository's formatting: an import's `from 'node:fs';` ends its line.
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+// Run by bun (`bun build-cni-bundle.ts REPOSITORY RESULT`): the plugins' sources as one script, ready to be compiled.
+// Two things are done for a plugin's start, whose time is the most of its run:
+// - each type is a program of its own in a function of its own, with the IPAM plugins it may call and without the others:
+//   what is in a function that does not run is not loaded. Other delegates are then called as programs, as any is.
+// - modules that would cost more than the plugin's work are replaced: node:fs and node:path by the few functions of them
+//   that plugins use (1.5 ms), the daemon's way of starting processes, with execa (6 ms), by the plugins' own.
+// Assumes the repository's formatting: an import's `from 'node:fs';` ends its line, a plugin is a line of the registry.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 interface Loader {
   onLoad(
@@ -13,40 +16,86 @@ interface Loader {
 }
 interface Bun {
   build(options: object): Promise<{ outputs: Array<{ text(): Promise<string> }> }>;
-  write(file: string, text: string): Promise<unknown>;
 }
+const bun = (globalThis as unknown as { Bun: Bun }).Bun;
 
-const lib = (file: string): string =>
-  JSON.stringify(fileURLToPath(new URL(`../lib/${file}`, import.meta.url)));
+const [root = '', result = ''] = process.argv.slice(2);
+const lib = (file: string): string => JSON.stringify(join(root, 'lib', file));
 const lean: Readonly<Record<string, string>> = {
   fs: lib('kernel/lean-fs.ts'),
   path: lib('kernel/lean-path.ts'),
 };
+const registry = join(root, 'cni-plugins/registry.ts');
 
-/** By the text of the sources: bun does not ask a build's plugins where its own modules are. */
-function leaned(path: string): string {
-  if (path.endsWith('/lib/exec/run-lazily.ts'))
+/** A source as it goes into the bundle. By its text: bun does not ask a build's plugins where its own modules are. */
+function replaced(path: string, isWanted: (name: string) => boolean): string {
+  if (path === join(root, 'lib/exec/run-lazily.ts'))
     return `export { runSync as runLazily } from ${lib('exec/run-sync.ts')};`;
-  return readFileSync(path, 'utf8').replaceAll(
+  const source = readFileSync(path, 'utf8').replaceAll(
     /^((?:import|\}).* from )'node:(fs|path)';$/gm,
     (line, head: string, name: string) => (head.startsWith('import type ') ? line : `${head}${lean[name]};`),
   );
+  if (path !== registry) return source;
+  return source
+    .replaceAll(/^import \{ (\w+) \} from .*$/gm, (line, name: string) => (isWanted(name) ? line : ''))
+    .replaceAll(/^ {2}\[(\w+)\.type\]: \1,$/gm, (line, name: string) => (isWanted(name) ? line : ''));
 }
 
-const [entry = '', result = ''] = process.argv.slice(2);
-const bun = (globalThis as unknown as { Bun: Bun }).Bun;
-const { outputs } = await bun.build({
-  entrypoints: [entry],
-  target: 'bun',
-  format: 'esm',
-  plugins: [
-    {
-      name: 'lean modules',
-      setup: (loader: Loader) =>
-        loader.onLoad({ filter: /\.ts$/ }, ({ path }) => ({ contents: leaned(path), loader: 'ts' })),
-    },
-  ],
-});
-const [bundle] = outputs;
-if (!bundle) throw new Error(`${entry}: bun made nothing of it`);
-await bun.write(result, await bundle.text());
+/** The program with those plugins that are wanted, by the names under which the registry imports them. */
+async function program(isWanted: (name: string) => boolean): Promise<string> {
+  const { outputs } = await bun.build({
+    entrypoints: [join(root, 'cni-plugins/main.ts')],
+    target: 'bun',
+    format: 'iife',
+    plugins: [
+      {
+        name: 'lean modules',
+        setup: (loader: Loader) =>
+          loader.onLoad({ filter: /\.ts$/ }, ({ path }) => ({
+            contents: replaced(path, isWanted),
+            loader: 'ts',
+          })),
+      },
+    ],
+  });
+  const [bundle] = outputs;
+  if (!bundle) throw new Error('bun made nothing of cni-plugins/main.ts');
+  // A function has no import.meta; what is left to require are modules of the runtime.
+  return (await bundle.text()).replaceAll('import.meta.require', 'process.getBuiltinModule');
+}
+
+interface Known {
+  readonly name: string;
+  readonly type: string;
+  readonly ipam: boolean;
+}
+
+/** Every plugin of the registry; the type and what it is come from the plugin itself. */
+async function knownPlugins(): Promise<Known[]> {
+  const imports = readFileSync(registry, 'utf8').matchAll(/^import \{ (\w+) \} from '(\..*)';$/gm);
+  const known: Known[] = [];
+  for (const [, name = '', file = ''] of imports) {
+    const module = (await import(join(root, 'cni-plugins', file))) as Record<
+      string,
+      { type: string; ipam?: true }
+    >;
+    const plugin = module[name];
+    if (plugin) known.push({ name, type: plugin.type, ipam: plugin.ipam === true });
+  }
+  return known;
+}
+
+const known = await knownPlugins();
+const programs: string[] = [];
+for (const { name, type } of known) {
+  const wanted = new Set([name, ...known.filter((one) => one.ipam).map((one) => one.name)]);
+  programs.push(`${JSON.stringify(type)}() {\n${await program((one) => wanted.has(one))}\n}`);
+}
+// By another name it tells what it is: that takes the list of all.
+programs.push(`""() {\n${await program(() => true)}\n}`);
+writeFileSync(
+  result,
+  `const programs = {\n${programs.join(',\n')}\n};
+const calledAs = process.argv0.slice(process.argv0.lastIndexOf('/') + 1);
+(Object.hasOwn(programs, calledAs) ? programs[calledAs] : programs[''])();\n`,
+);

@@ -109,7 +109,7 @@ async function compile(root: string, outDir: string): Promise<void> {
       timeoutMs: 120_000,
     });
   try {
-    await bun(join(root, 'scripts/build-cni-bundle.ts'), join(root, 'cni-plugins/main.ts'), script);
+    await bun(join(root, 'scripts/build-cni-bundle.ts'), root, script);
     await bun('build', script, ...compileFlags, `--outfile=${temporary}`);
   } finally {
     rmSync(script, { force: true });

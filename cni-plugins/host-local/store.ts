@@ -103,10 +103,20 @@ export class DiskStore implements Store {
     } finally {
       rmSync(lease, { force: true });
     }
-    // Only a hint of where to look next: two writers at once do no harm.
-    for (const [set, text] of texts.entries())
-      writeFileSync(join(this.#dir, `last_reserved_ip.${set}`), text, { mode: 0o600 });
+    for (const [set, text] of texts.entries()) this.#remember(set, text);
     return true;
+  }
+
+  /**
+   * Only a hint of where to look next: two writers at once do no harm. Written over what is there, where that is no
+   * longer: ext4 writes a file that was cut back to the disk at once, which takes longer than the rest of an ADD.
+   */
+  #remember(set: number, text: string): void {
+    const file = join(this.#dir, `last_reserved_ip.${set}`);
+    const former = read(file);
+    const over = former !== undefined && former.length <= text.length;
+    if (former !== undefined && !over) rmSync(file, { force: true });
+    writeFileSync(file, text, over ? { flag: 'r+' } : { mode: 0o600 });
   }
 
   release(owner: AttachmentKey): string[] {

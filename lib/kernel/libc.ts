@@ -1,139 +1,174 @@
-// The C library called in this process: by bun:ffi in bun, by node:ffi in Node. What has no way else (netlink sockets,
-// setns, flock), and what costs less so (a plugin's files: bun takes 1 ms to load node:fs).
-// Assumes Linux and a 64-bit C library whose shared object is libc.so.6. Nothing of it may be there: undefined then, and
-// every user has a way without. One lookup a process (0.2 ms); a call costs 1-3 µs.
+// System calls made in this process, by the C library's syscall(2): through bun:ffi in bun, node:ffi in Node. For what has
+// no way else (netlink sockets, setns, flock), and what costs less so (a plugin's files: bun takes 1 ms to load node:fs).
+// Assumes Linux on x86-64 or arm64. None of it may be there: undefined then, and every user has a way without. One symbol
+// for all calls, as each that is looked up costs 15 µs of a plugin's 5 ms; a call costs 1-3 µs.
 
-/** A number, the bytes behind a buffer (or 0 for NULL), or a text that the callee reads up to its closing zero. */
-type Kind = 'int' | 'size' | 'bytes' | 'text';
-type Value<K extends Kind> = K extends 'bytes' ? Uint8Array | 0 : K extends 'text' ? string : number;
+/** Each function gives what the call gives, or where that failed the errno as a negative number. */
+export interface Libc {
+  open(path: string, flags: number, mode: number): number;
+  close(fd: number): number;
+  read(fd: number, into: Uint8Array, length: number): number;
+  write(fd: number, bytes: Uint8Array, length: number): number;
+  access(path: string, mode: number): number;
+  statx(dir: number, path: string, flags: number, mask: number, into: Uint8Array): number;
+  statfs(path: string, into: Uint8Array): number;
+  readlink(path: string, into: Uint8Array, length: number): number;
+  link(from: string, to: string): number;
+  unlink(path: string): number;
+  rename(from: string, to: string): number;
+  flock(fd: number, operation: number): number;
+  socket(domain: number, type: number, protocol: number): number;
+  setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
+  send(fd: number, bytes: Uint8Array, length: number): number;
+  recv(fd: number, into: Uint8Array, length: number, flags: number): number;
+  setns(fd: number, type: number): number;
+}
 
-const signatures = {
-  open: ['text', 'int', 'int'],
-  close: ['int'],
-  read: ['int', 'bytes', 'size'],
-  write: ['int', 'bytes', 'size'],
-  access: ['text', 'int'],
-  statx: ['int', 'text', 'int', 'int', 'bytes'],
-  statfs: ['text', 'bytes'],
-  readlink: ['text', 'bytes', 'size'],
-  link: ['text', 'text'],
-  unlink: ['text'],
-  rename: ['text', 'text'],
-  mkdir: ['text', 'int'],
-  flock: ['int', 'int'],
-  socket: ['int', 'int', 'int'],
-  setsockopt: ['int', 'int', 'int', 'bytes', 'int'],
-  send: ['int', 'bytes', 'size', 'int'],
-  recv: ['int', 'bytes', 'size', 'int'],
-  setns: ['int', 'int'],
-} as const satisfies Record<string, readonly Kind[]>;
+/** Calls that both machines have, so without open(2), link(2) and the like, which arm64 has not. Source: asm/unistd.h. */
+const numbers = {
+  x64: {
+    read: 0,
+    write: 1,
+    close: 3,
+    socket: 41,
+    sendto: 44,
+    recvfrom: 45,
+    setsockopt: 54,
+    flock: 73,
+    statfs: 137,
+    openat: 257,
+    unlinkat: 263,
+    linkat: 265,
+    readlinkat: 267,
+    faccessat: 269,
+    setns: 308,
+    renameat2: 316,
+    statx: 332,
+  },
+  arm64: {
+    read: 63,
+    write: 64,
+    close: 57,
+    socket: 198,
+    sendto: 206,
+    recvfrom: 207,
+    setsockopt: 208,
+    flock: 32,
+    statfs: 43,
+    openat: 56,
+    unlinkat: 35,
+    linkat: 37,
+    readlinkat: 78,
+    faccessat: 48,
+    setns: 268,
+    renameat2: 276,
+    statx: 291,
+  },
+} as const;
 
-type Signatures = typeof signatures;
-type Arguments<K extends readonly Kind[]> = { -readonly [At in keyof K]: Value<K[At]> };
+const here = -100; // AT_FDCWD
 
-/** Each function gives what the C function gives, or where that failed the errno as a negative number. */
-export type Libc = {
-  readonly [Name in keyof Signatures]: (...values: Arguments<Signatures[Name]>) => number;
-};
+type Argument = number | Uint8Array;
+type SystemCall = (number: number, ...values: Argument[]) => number;
 
 let cached: { libc: Libc | undefined } | undefined;
 
-/** The library, or undefined where it cannot be called (PODWIRE_NO_FFI=1 says so, too). Found out once. */
+/** The calls, or undefined where they cannot be made (PODWIRE_NO_FFI=1 says so, too). Found out once. */
 export function loadLibc(): Libc | undefined {
   cached ??= { libc: load() };
   return cached.libc;
 }
 
 function load(): Libc | undefined {
-  if (process.env.PODWIRE_NO_FFI || process.platform !== 'linux') return undefined;
-  if (process.arch !== 'x64' && process.arch !== 'arm64') return undefined;
+  const { arch, platform, env } = process;
+  if (env.PODWIRE_NO_FFI || platform !== 'linux' || (arch !== 'x64' && arch !== 'arm64')) return undefined;
   try {
-    const libc = process.versions.bun ? fromBun() : fromNode();
-    // A call that must fail in a known way shows that arguments and errno really pass.
+    const libc = calls('Bun' in globalThis ? fromBun() : fromNode(), numbers[arch]);
+    // A call that must fail in a known way shows that numbers, arguments and errno really pass.
     return libc.close(-1) === -9 ? libc : undefined;
   } catch {
     return undefined;
   }
 }
 
-type Raw = (...values: unknown[]) => number | bigint;
-
 const encoder = new TextEncoder();
+
 /** A C string. @throws TypeError for a text that a NUL would cut short */
-function cString(text: string): Uint8Array {
-  if (text.includes('\0')) throw new TypeError('a path holds a NUL character');
-  return encoder.encode(`${text}\0`);
+function text(value: string): Uint8Array {
+  if (value.includes('\0')) throw new TypeError('a path holds a NUL character');
+  return encoder.encode(`${value}\0`);
+}
+
+type Numbers = (typeof numbers)[keyof typeof numbers];
+
+function calls(call: SystemCall, nr: Numbers): Libc {
+  return {
+    open: (path, flags, mode) => call(nr.openat, here, text(path), flags, mode),
+    close: (fd) => call(nr.close, fd),
+    read: (fd, into, length) => call(nr.read, fd, into, length),
+    write: (fd, bytes, length) => call(nr.write, fd, bytes, length),
+    access: (path, mode) => call(nr.faccessat, here, text(path), mode),
+    statx: (dir, path, flags, mask, into) => call(nr.statx, dir, text(path), flags, mask, into),
+    statfs: (path, into) => call(nr.statfs, text(path), into),
+    readlink: (path, into, length) => call(nr.readlinkat, here, text(path), into, length),
+    link: (from, to) => call(nr.linkat, here, text(from), here, text(to)),
+    unlink: (path) => call(nr.unlinkat, here, text(path)),
+    rename: (from, to) => call(nr.renameat2, here, text(from), here, text(to)),
+    flock: (fd, operation) => call(nr.flock, fd, operation),
+    socket: (domain, type, protocol) => call(nr.socket, domain, type, protocol),
+    setsockopt: (fd, level, name, value) => call(nr.setsockopt, fd, level, name, value, value.length),
+    send: (fd, bytes, length) => call(nr.sendto, fd, bytes, length),
+    recv: (fd, into, length, flags) => call(nr.recvfrom, fd, into, length, flags),
+    setns: (fd, type) => call(nr.setns, fd, type),
+  };
 }
 
 interface BunFfi {
-  dlopen(file: string, symbols: object): { symbols: Record<string, Raw> };
-  read: { i32(pointer: unknown, offset: number): number };
+  dlopen(
+    file: string,
+    symbols: object,
+  ): { symbols: { syscall(...values: Argument[]): number; __errno_location(): number } };
+  read: { i32(pointer: number, offset: number): number };
 }
 
-const bunTypes = { int: 'i32', size: 'u64_fast', bytes: 'ptr', text: 'ptr' } as const;
-
-function fromBun(): Libc {
+/**
+ * 'ptr' takes numbers as they are, and the bytes of a typed array. Bun.FFI is what bun:ffi stands on: loading that module
+ * takes 0.3 ms more.
+ */
+function fromBun(): SystemCall {
   const name = 'bun:ffi'; // not a literal: only bun knows the module
-  const { dlopen, read } = process.getBuiltinModule(name as 'fs') as unknown as BunFfi;
-  const symbols: Record<string, object> = { __errno_location: { args: [], returns: 'ptr' } };
-  for (const [key, kinds] of Object.entries(signatures))
-    symbols[key] = { args: kinds.map((kind) => bunTypes[kind]), returns: 'i32' };
-  const raw = dlopen('libc.so.6', symbols).symbols;
-  const errno = raw.__errno_location?.();
-  return wrap(raw, {
-    errno: () => read.i32(errno, 0),
-    pass: (value, kind) =>
-      kind === 'text' ? cString(value as string) : value === 0 && kind === 'bytes' ? null : value,
+  const direct = (globalThis as { Bun?: { FFI?: BunFfi } }).Bun?.FFI;
+  const { dlopen, read } = direct ?? (process.getBuiltinModule(name as 'fs') as unknown as BunFfi);
+  const { symbols } = dlopen('libc.so.6', {
+    syscall: { args: ['i32', 'ptr', 'ptr', 'ptr', 'ptr', 'ptr', 'ptr'], returns: 'i32' },
+    __errno_location: { args: [], returns: 'ptr' },
   });
+  const { syscall } = symbols;
+  const errno = symbols.__errno_location();
+  return (number, a = 0, b = 0, c = 0, d = 0, e = 0) => {
+    const result = syscall(number, a, b, c, d, e, 0);
+    return result < 0 ? -read.i32(errno, 0) : result;
+  };
 }
 
-const nodeTypes = { int: 'i32', size: 'u64', bytes: 'pointer', text: 'pointer' } as const;
-
-function fromNode(): Libc {
+function fromNode(): SystemCall {
   const { emitWarning } = process;
   process.emitWarning = () => {}; // node:ffi announces that it is experimental; the trial in load() makes that safe
   try {
     const ffi = process.getBuiltinModule('node:ffi');
-    const definitions = Object.fromEntries(
-      Object.entries(signatures).map(([key, kinds]) => [
-        key,
-        { return: 'i32' as const, arguments: kinds.map((kind) => nodeTypes[kind]) },
-      ]),
-    );
     const { functions } = ffi.dlopen(null, {
-      ...definitions,
+      syscall: { return: 'i64', arguments: ['i64', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'] },
       __errno_location: { return: 'pointer', arguments: [] },
     });
-    const raw = functions as unknown as Record<string, Raw>;
-    const errno = raw.__errno_location?.() as bigint;
-    return wrap(raw, {
-      errno: () => ffi.getInt32(errno, 0),
-      pass(value, kind) {
-        if (kind === 'int') return value;
-        if (kind === 'size') return BigInt(value as number);
-        const bytes = kind === 'text' ? Buffer.from(cString(value as string)) : value;
-        return bytes === 0 ? 0n : ffi.getRawPointer(bytes as Buffer);
-      },
-    });
+    const { syscall } = functions;
+    const errno = functions.__errno_location();
+    const pass = (value: Argument): bigint =>
+      typeof value === 'number' ? BigInt(value) : ffi.getRawPointer(value as Buffer);
+    return (number, a = 0, b = 0, c = 0, d = 0, e = 0) => {
+      const result = syscall(BigInt(number), pass(a), pass(b), pass(c), pass(d), pass(e), 0n);
+      return result < 0n ? -ffi.getInt32(errno as bigint, 0) : Number(result);
+    };
   } finally {
     process.emitWarning = emitWarning;
   }
-}
-
-interface Passing {
-  errno(): number;
-  pass(value: unknown, kind: Kind): unknown;
-}
-
-function wrap(raw: Record<string, Raw>, { errno, pass }: Passing): Libc {
-  const libc: Record<string, (...values: unknown[]) => number> = {};
-  for (const [key, kinds] of Object.entries(signatures)) {
-    const call = raw[key];
-    if (!call) throw new TypeError(`libc: no ${key}`);
-    libc[key] = (...values) => {
-      const result = Number(call(...values.map((value, at) => pass(value, kinds[at] as Kind))));
-      return result < 0 ? -errno() : result;
-    };
-  }
-  return libc as unknown as Libc;
 }

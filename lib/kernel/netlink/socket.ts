@@ -36,8 +36,8 @@ export class NetlinkSocket {
   private constructor(libc: Libc, fd: number) {
     this.#libc = libc;
     this.#fd = fd;
-    libc.setsockopt(fd, solNetlink, extAck, one, 4);
-    libc.setsockopt(fd, solNetlink, strictCheck, one, 4); // dumps filtered by the kernel; without it, more to read
+    libc.setsockopt(fd, solNetlink, extAck, one);
+    libc.setsockopt(fd, solNetlink, strictCheck, one); // dumps filtered by the kernel; without it, more to read
   }
 
   /** `netns`: an open descriptor; undefined: the namespace of this thread. @throws KernelError */
@@ -52,7 +52,7 @@ export class NetlinkSocket {
   ask(request: Request): Answer[] {
     const sequence = ++this.#sequence;
     const bytes = request.finish(sequence);
-    const sent = this.#libc.send(this.#fd, bytes, bytes.length, 0);
+    const sent = this.#libc.send(this.#fd, bytes, bytes.length);
     if (sent < 0) throw new NetlinkError(-sent, 'send');
     const found: Answer[] = [];
     for (;;)
