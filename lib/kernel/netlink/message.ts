@@ -11,6 +11,7 @@ export const flags = {
   dump: 0x300,
 } as const;
 
+const encoder = new TextEncoder();
 const headerLength = 16;
 const aligned = (length: number): number => (length + 3) & ~3;
 
@@ -52,7 +53,7 @@ export class Request {
 
   /** Text without a closing zero. */
   text(type: number, value: string): this {
-    return this.bytes(type, new TextEncoder().encode(value));
+    return this.bytes(type, encoder.encode(value));
   }
 
   /** Text with its closing zero. */
@@ -146,8 +147,10 @@ export function parseError(body: Uint8Array): { errno: number; said: string } {
   return { errno, said: words ? textOf(words) : '' };
 }
 
+const decoder = new TextDecoder();
+
 /** A text up to its closing zero. */
 export function textOf(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
-  return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
+  return decoder.decode(end < 0 ? bytes : bytes.subarray(0, end));
 }
