@@ -66,7 +66,7 @@ function remains(lab: Lab): string[] {
   const leases = lab.leases('net').map((ip) => `lease ${ip}`);
   const links = lab.links().filter((name) => name !== 'br0');
   const folder = join(lab.dir, 'leases/net/.podwire');
-  const records = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.json')) : [];
+  const records = existsSync(folder) ? readdirSync(folder).filter((name) => name !== 'boot') : [];
   const rules = lab.inside(lab.host, ['nft', 'list', 'ruleset']).split('\n');
   const ours = rules.filter((line) => /victim|10\.88\.0\.[2-9]|fd00:88::[2-9]|dport 8080/.test(line));
   const queues = lab

@@ -1,6 +1,9 @@
 // The protocol's face: bad environment, bad input, versions, errors; every answer is a result or a CNI error object.
+import { closeSync, openSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { parseArgs } from '../../../cni-plugins/skel/env.ts';
+import { maxInput, readInput } from '../../../cni-plugins/skel/input.ts';
 import { type Host, type Plugin, serve } from '../../../cni-plugins/skel/skel.ts';
 import { specVersions } from '../../../lib/cni/types.ts';
 
@@ -157,6 +160,54 @@ t.test('a namespace that is none', async (t) => {
     );
     t.match(JSON.parse(answer.stdout), { code: 8, msg: message });
   }
+});
+
+t.test('DEL in a namespace that is none, or our own, is a DEL without one', async (t) => {
+  const seen: string[] = [];
+  const real: Plugin = {
+    type: 'real',
+    add: async () => ({}),
+    del: async (call) => {
+      seen.push(call.netns);
+    },
+  };
+  const del = (netns: string, more: Record<string, string> = {}) =>
+    serve(real, { ...good, ...more, CNI_NETNS: netns, CNI_COMMAND: 'DEL' }, { stdin: conf(), host });
+  for (const netns of ['/run/no-such-netns', '/etc/passwd', '/proc/self/ns/net'])
+    t.equal((await del(netns)).exitCode, 0);
+  t.strictSame(seen, ['', '', ''], "the machine's own links are not a container's");
+  await del('/proc/self/ns/net', { CNI_NETNS_OVERRIDE: '1' });
+  t.equal(seen.at(-1), '/proc/self/ns/net');
+});
+
+t.test('what a verb does not take is as if it were not set', async (t) => {
+  const env = {
+    CNI_COMMAND: 'STATUS',
+    CNI_CONTAINERID: '../x',
+    CNI_IFNAME: 'a/b',
+    CNI_NETNS: 'x',
+    CNI_ARGS: '=',
+  };
+  t.equal((await ask(env, conf())).exitCode, 0);
+});
+
+t.test('standard input, with its limit', async (t) => {
+  const dir = t.testdir({ small: '{"a":1}', big: 'x'.repeat(maxInput + 1), full: 'x'.repeat(maxInput) });
+  const read = (name: string): string => {
+    const fd = openSync(join(dir, name), 'r');
+    try {
+      return readInput(fd);
+    } finally {
+      closeSync(fd);
+    }
+  };
+  t.equal(read('small'), '{"a":1}');
+  t.equal(read('full').length, maxInput);
+  t.throws(() => read('big'), { cniCode: 6, message: /more than/ });
+  t.throws(() => read('.'), { cniCode: 5, message: /EISDIR/ });
+  t.throws(() => readInput(9999), { cniCode: 5, message: /EBADF/ });
+  const fault = await serve(plugin, { ...good, CNI_COMMAND: 'ADD' }, { stdin: () => readInput(9999), host });
+  t.match(JSON.parse(fault.stdout), { code: 5 });
 });
 
 t.test('CNI_ARGS', async (t) => {
