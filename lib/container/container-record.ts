@@ -25,6 +25,8 @@ export interface ContainerRecord {
   readonly podName: string;
   readonly config: ContainerConfig;
   readonly imageId: string;
+  /** Path of the OCI runtime that made it: only that one understands its state. */
+  readonly ociRuntime?: string;
   readonly createdAt: string;
   /** Relative to the hierarchies: podwire/pod<uid>/<id> */
   readonly cgroup: string;

@@ -1,7 +1,8 @@
 // The containers that this node knows: records and their changes by death, kill and recovery.
 // Invariants: a record in the table has a bundle folder on disk; `exit` is set once; whoever waits for an end is told
 // after the record was saved. Assumes one table a node. A map access a question.
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Exec } from '../exec/exec.ts';
 import { killCgroup, oomKills } from '../kernel/cgroup.ts';
@@ -14,6 +15,7 @@ import {
   type ContainerFiles,
   type ContainerRecord,
   containerFiles,
+  isContainerId,
   loadContainers,
   saveContainer,
 } from './container-record.ts';
@@ -31,16 +33,16 @@ const killWaitMs = 10_000;
 
 export class ContainerTable {
   readonly #paths: NodePaths;
-  readonly #runtime: OciRuntime;
+  readonly #runtimeOf: (record: ContainerRecord) => OciRuntime;
   readonly #exec: Exec;
   readonly #live = new Map<string, Live>();
   readonly #listeners: Array<(live: Live) => void> = [];
   readonly #waiters = new Map<string, Array<() => void>>();
   readonly #watcher: ExitWatcher;
 
-  constructor(paths: NodePaths, runtime: OciRuntime, exec: Exec) {
+  constructor(paths: NodePaths, runtimeOf: (record: ContainerRecord) => OciRuntime, exec: Exec) {
     this.#paths = paths;
-    this.#runtime = runtime;
+    this.#runtimeOf = runtimeOf;
     this.#exec = exec;
     this.#watcher = new ExitWatcher({
       exits: paths.exits,
@@ -123,6 +125,14 @@ export class ContainerTable {
       if (!record || record.state === 'creating') await this.#undoHalfMade(files, record);
       else await this.#adopt({ record, files });
     }
+    await this.#sweepOverlays();
+  }
+
+  /** Records die with the boot, what containers wrote to their roots does not. */
+  async #sweepOverlays(): Promise<void> {
+    const orphans = readdirSync(this.#paths.overlay).filter((id) => isContainerId(id) && !this.#live.has(id));
+    for (const id of orphans)
+      await rm(containerFiles(this.#paths, id).overlay, { recursive: true, force: true });
   }
 
   async #undoHalfMade(files: ContainerFiles, record: ContainerRecord | undefined): Promise<void> {
@@ -139,13 +149,13 @@ export class ContainerTable {
     if (record.exit || this.#watcher.look(record.id) || record.startError !== undefined) return;
     if (!record.conmon || !isAlive(record.conmon)) return this.#lost(record.id);
     if (record.state !== 'starting') return;
-    record.state = (await this.#runs(record.id)) ? 'running' : 'created';
+    record.state = (await this.#runs(record)) ? 'running' : 'created';
     saveContainer(files, record);
   }
 
   /** Asks the runtime whether a container whose start was under way has begun to run. */
-  async #runs(id: string): Promise<boolean> {
-    const { stdout } = await this.#exec({ argv: stateArgv(this.#runtime, id) });
+  async #runs(record: ContainerRecord): Promise<boolean> {
+    const { stdout } = await this.#exec({ argv: stateArgv(this.#runtimeOf(record), record.id) });
     return (JSON.parse(stdout) as { status: string }).status !== 'created';
   }
 

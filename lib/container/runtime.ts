@@ -99,8 +99,15 @@ class ConmonRuntime implements ContainerRuntime {
     this.#runtime = ociRuntime(options.ociRuntime, runtimeStateDir(paths));
     for (const folder of [paths.containers, paths.overlay, runtimeStateDir(paths)])
       mkdirSync(folder, { recursive: true, mode: 0o700 });
-    this.#table = new ContainerTable(paths, this.#runtime, exec);
+    this.#table = new ContainerTable(paths, (record) => this.#runtimeOf(record), exec);
     options.images.addUser((imageId) => this.#table.userOfImage(imageId));
+  }
+
+  /** Containers of a daemon that was told another runtime stay with theirs. */
+  #runtimeOf({ ociRuntime: program }: ContainerRecord): OciRuntime {
+    return program === undefined || program === this.#runtime.program
+      ? this.#runtime
+      : ociRuntime(program, runtimeStateDir(this.#options.paths));
   }
 
   async recover(): Promise<ContainerRecord[]> {
@@ -119,6 +126,7 @@ class ConmonRuntime implements ContainerRuntime {
     const files = containerFiles(paths, id);
     const record = newRecord(id, request, {
       imageId: image.id,
+      ociRuntime: this.#runtime.program,
       stopSignal: stopSignalNumber(image.config.StopSignal),
     });
     const live: Live = { record, files };
@@ -205,7 +213,7 @@ class ConmonRuntime implements ContainerRuntime {
     record.startedAt = new Date().toISOString();
     saveContainer(files, record);
     try {
-      await this.#exec({ argv: startArgv(this.#runtime, id) });
+      await this.#exec({ argv: startArgv(this.#runtimeOf(record), id) });
     } catch (error) {
       await this.#table.killAndWait(live).catch(() => {}); // what matters is why it did not start
       return this.#failStart(live, readableRuntimeError(messageOf(error), id));
@@ -275,7 +283,7 @@ class ConmonRuntime implements ContainerRuntime {
         id,
         `container ${record.config.name} does not run (it is ${record.state}): exec needs a running one`,
       );
-    return execInContainer({ id, files, runtime: this.#runtime, exec: this.#exec }, request);
+    return execInContainer({ id, files, runtime: this.#runtimeOf(record), exec: this.#exec }, request);
   }
 
   onExit(listener: (container: ContainerStatus) => void): void {
@@ -290,7 +298,7 @@ class ConmonRuntime implements ContainerRuntime {
 function newRecord(
   id: string,
   request: CreateRequest,
-  image: { imageId: string; stopSignal: number },
+  image: { imageId: string; ociRuntime: string; stopSignal: number },
 ): ContainerRecord {
   const { sandbox, podUid, namespace, podName, config } = request;
   if (!isContainerId(id))

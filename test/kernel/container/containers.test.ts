@@ -371,6 +371,37 @@ for (const program of ['crun', 'runc'] as const)
       await second.close();
     });
 
+    t.test('a daemon that was told another OCI runtime leaves containers to theirs', async (t) => {
+      const first = node.runtime();
+      const runs = await node.run(first, node.config('sleep 60', { name: 'runs' }));
+      const waits = await first.create(requestOf(node, node.config('exit 8', { name: 'waits' })));
+      await first.close();
+      const second = node.runtime(program === 'crun' ? 'runc' : 'crun');
+      await second.recover();
+      const session = await second.exec(runs, { argv: ['sh', '-c', 'exit 7'], tty: false, stdin: false });
+      t.equal(await session.exit, 7, 'exec');
+      await second.start(waits);
+      t.match(await ended(second, waits), { exitCode: 8 }, 'start');
+      for (const { id } of second.list()) await second.remove(id);
+      t.same(node.leftovers(), []);
+      await second.close();
+    });
+
+    t.test('what containers wrote before a reboot goes when nobody knows them any more', async (t) => {
+      const files = containerFiles(node.paths, newContainerId());
+      mkdirSync(files.upper, { recursive: true });
+      const fresh = node.runtime();
+      const id = await node.run(fresh, node.config('sleep 60'));
+      await fresh.close();
+      const second = node.runtime();
+      await second.recover();
+      t.notOk(existsSync(files.overlay), 'the unknown one');
+      t.ok(existsSync(containerFiles(node.paths, id).upper), 'not one that runs');
+      await second.remove(id);
+      t.same(node.leftovers(), []);
+      await second.close();
+    });
+
     t.test('half-made containers are undone, also those without a readable record', async (t) => {
       const first = node.runtime();
       const id = await node.run(first, node.config('sleep 60'));

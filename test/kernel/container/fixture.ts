@@ -42,7 +42,8 @@ export interface Node {
   readonly images: ImageStore;
   readonly sandbox: SandboxMounts;
   readonly podUid: string;
-  runtime(): ContainerRuntime;
+  /** A daemon's; by another OCI runtime when told. */
+  runtime(program?: 'crun' | 'runc'): ContainerRuntime;
   config(script: string, more?: Partial<ContainerConfig>): ContainerConfig;
   log(config: ContainerConfig): string[];
   /** Makes and starts; gives the id. */
@@ -102,11 +103,11 @@ export async function makeNode(ociRuntime: 'crun' | 'runc'): Promise<Node> {
       shmPath: join(dir, 'shm'),
       cgroupParent,
     },
-    runtime() {
+    runtime(program = ociRuntime) {
       const runtime = createContainerRuntime({
         paths,
         images,
-        ociRuntime: findProgram(ociRuntime)!,
+        ociRuntime: findProgram(program)!,
         conmon: findProgram('conmon')!,
       });
       open.add(runtime);
