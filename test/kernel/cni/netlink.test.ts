@@ -18,15 +18,20 @@ function watchedPath(lab: Lab): { PATH: string; calls: () => string[] } {
   return { PATH: `${bin}:/usr/sbin:/usr/bin:/sbin:/bin`, calls };
 }
 
-for (const way of ['netlink', 'ip'] as const)
-  t.test(`programs that an ADD starts: ${way}`, async (t) => {
+const programs: Array<[name: string, env: Record<string, string>, calls: number]> = [
+  ['by netlink', { PODWIRE_NET: 'netlink' }, 0],
+  ['by ip', { PODWIRE_NET: 'ip' }, 2],
+  ['without the C library', { PODWIRE_NET: 'netlink', PODWIRE_NO_FFI: '1' }, 2],
+];
+for (const [name, way, wanted] of programs)
+  t.test(`programs that an ADD starts ${name}`, async (t) => {
     const lab = await makeLab();
     const netns = lab.container();
     const { PATH, calls } = watchedPath(lab);
-    const env = { PODWIRE_NET: way, PATH };
+    const env = { ...way, PATH };
     const added = await lab.call('ADD', bridgeConf(lab, { hairpinMode: true }), { netns, env });
     t.ok(added.ok, 'ADD', { found: added.json });
-    t.equal(calls().length, way === 'ip' ? 2 : 0);
+    t.equal(calls().length, wanted);
     t.ok((await lab.call('DEL', bridgeConf(lab), { netns, env })).ok);
     t.strictSame(lab.links(), ['br0']);
     lab.close();
