@@ -161,6 +161,8 @@ async function together(place: Place, peers: Peers): Promise<void> {
       const [answer] = await askFrom('cnitool-a', ['10.239.0.1:18080']);
       expect(answer === 'podman-a', answer ?? '');
     });
+  if (podman)
+    await finding('a network that podman itself makes runs on our plugins', () => podman.ownNetwork());
   for (const member of members)
     if (running.includes(member)) await finding(`${member.name} is removed`, () => member.stop());
   await stopContainerd();

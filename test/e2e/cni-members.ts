@@ -158,6 +158,26 @@ default_network = ${text(network)}
     await this.run('load', '--quiet', '--input', this.#place.workload.imageArchive);
   }
 
+  /** `podman network create` writes a conflist with bridge, portmap, firewall and tuning. */
+  async ownNetwork(): Promise<void> {
+    await this.run('network', 'create', '--subnet', '10.237.0.0/24', 'own');
+    const { imageRef } = this.#place.workload;
+    const fixed = ['--rm', '--network', 'own', '--publish', '18081:8080', '--cgroups', 'disabled'];
+    const look = 'cat /proc/net/route /proc/net/fib_trie';
+    const seen = await this.run(
+      'run',
+      ...fixed,
+      imageRef,
+      '/bin/busybox',
+      'sh',
+      '-c',
+      look.replaceAll('cat', 'busybox cat'),
+    );
+    await this.run('network', 'rm', 'own');
+    if (!/^eth0\s+00000000\s+0100ED0A/m.test(seen) || !seen.includes('10.237.0.2')) throw new Error(seen);
+    await run({ argv: ['ip', 'link', 'del', 'cni-podman1'], okCodes: [0, 1] });
+  }
+
   member(name: string, ...flags: string[]): Member {
     let started = false;
     return {

@@ -18,6 +18,8 @@ interface Scenario {
   /** A chained plugin works on what this one made. */
   readonly on?: (lab: Lab) => Conf;
   readonly env?: Record<string, string>;
+  /** What is killed; ADD unless told. */
+  readonly verb?: 'DEL' | 'GC';
 }
 
 const ipam = (lab: Lab) => ({
@@ -61,6 +63,13 @@ const scenarios: Scenario[] = [
   },
 ];
 
+const undone: Scenario[] = scenarios
+  .filter(({ env }) => !env)
+  .flatMap((one) => [
+    { ...one, name: `DEL of ${one.name}`, verb: 'DEL' as const },
+    ...(one.type === 'bridge' ? [{ ...one, name: `GC of ${one.name}`, verb: 'GC' as const }] : []),
+  ]);
+
 /** What is there beside the bridge. */
 function remains(lab: Lab): string[] {
   const leases = lab.leases('net').map((ip) => `lease ${ip}`);
@@ -103,6 +112,8 @@ const byStrace =
     return { argv: ['strace', '-f', '-qqq', '-o', '/dev/null', ...only, ...argv], env };
   };
 
+const unharmed: Strike = (_lab, { argv, env }) => ({ argv, env });
+
 /** Odd n: before run (n+1)/2 of any of the programs; even n: after run n/2. */
 const byWrapper: Strike = (lab, { argv, env, n }) => {
   const dir = join(lab.dir, 'wrap');
@@ -131,7 +142,7 @@ async function struck(victim: Victim, { n, strike }: { n: number; strike: Strike
   const { lab, conf } = victim;
   const env = {
     ...victim.env,
-    CNI_COMMAND: 'ADD',
+    CNI_COMMAND: victim.verb,
     CNI_CONTAINERID: 'victim',
     CNI_IFNAME: 'eth0',
     CNI_NETNS: `/run/netns/${victim.netns}`,
@@ -139,7 +150,14 @@ async function struck(victim: Victim, { n, strike }: { n: number; strike: Strike
   };
   const command = strike(lab, { argv: [join(lab.plugins, conf.type)], env, n });
   try {
-    await lab.exec({ ...command, input: JSON.stringify(conf), okCodes: [0, 1] });
+    await lab.exec({
+      ...command,
+      input: JSON.stringify({
+        ...conf,
+        ...(victim.verb === 'GC' ? { 'cni.dev/valid-attachments': [] } : {}),
+      }),
+      okCodes: [0, 1],
+    });
     return false;
   } catch (error) {
     if (error instanceof ExecError && (error.signal === 'SIGKILL' || error.exitCode === 137)) return true;
@@ -162,13 +180,22 @@ class Victim {
     this.conf = scenario.conf(lab);
   }
 
-  /** @throws Error where what it is chained to cannot be made */
+  get verb(): 'ADD' | 'DEL' | 'GC' {
+    return this.#scenario.verb ?? 'ADD';
+  }
+
+  /** Makes what is to be there before. @throws Error where it cannot be made */
   async ready(): Promise<void> {
     const { on, conf } = this.#scenario;
-    if (!on) return;
-    const { ok, json } = await this.lab.call('ADD', on(this.lab), { netns: this.netns, id: 'victim' });
+    if (on) this.conf = { ...conf(this.lab), prevResult: await this.#add(on(this.lab)) };
+    if (this.verb !== 'ADD') await this.#add(this.conf);
+  }
+
+  async #add(conf: Conf): Promise<unknown> {
+    const call = { netns: this.netns, id: 'victim', env: this.env };
+    const { ok, json } = await this.lab.call('ADD', conf, call);
     if (!ok) throw new Error(JSON.stringify(json));
-    this.conf = { ...conf(this.lab), prevResult: json };
+    return json;
   }
 
   /** DEL of the list, again, GC of all. @returns what went wrong and what is left */
@@ -191,12 +218,7 @@ async function matrix(t: Test, scenario: Scenario, strikes: readonly Strike[]): 
   const victim = new Victim(lab, scenario);
   // Once unharmed: the bridge is there after it, and the first sweep of the leases, as on any machine.
   await victim.ready();
-  const { ok, json } = await lab.call('ADD', victim.conf, {
-    netns: victim.netns,
-    id: 'victim',
-    env: victim.env,
-  });
-  t.ok(ok, 'ADD', { json });
+  t.notOk(await struck(victim, { n: 0, strike: unharmed }));
   t.strictSame(await victim.cleanedUp(), []);
   const faults: string[] = [];
   let kills = 0;
@@ -234,12 +256,13 @@ async function changesOf(scenario: Scenario): Promise<string[]> {
 }
 
 const noStrace = findProgram('strace') ? false : 'strace is not installed';
-for (const scenario of scenarios.filter(({ type }) => type in registry)) {
+for (const scenario of [...scenarios, ...undone].filter(({ type }) => type in registry)) {
   t.test(`${scenario.name}: killed at each change`, { skip: noStrace }, async (t) => {
     const used = await changesOf(scenario);
     t.comment(used.join(' '));
     await matrix(t, scenario, used.map(byStrace));
   });
+  if (scenario.verb) continue;
   const env = { ...scenario.env, PODWIRE_NET: 'ip' };
   t.test(`${scenario.name}: killed around each program it starts`, (t) =>
     matrix(t, { ...scenario, env }, [byWrapper]),
