@@ -8,6 +8,8 @@ import { loadLibc } from './libc.ts';
 type Fs = typeof NodeFs;
 
 const libc = loadLibc();
+/** What a call gives where there is no C library: a failure, and node:fs tells what comes of it. */
+const absent = -1;
 const real = (): Fs => process.getBuiltinModule('node:fs');
 
 // Source: fcntl.h, unistd.h, linux/stat.h.
@@ -20,6 +22,7 @@ const append = 0o2000;
 const pathOnly = 0o10000000;
 const closeOnExec = 0o2000000;
 const emptyPath = 0x1000;
+const basicStatus = 0x7ff;
 const here = -100; // AT_FDCWD
 
 export const constants = { F_OK: 0, R_OK: 4, W_OK: 2, X_OK: 1 };
@@ -29,43 +32,23 @@ const told: Readonly<Record<number, readonly [code: string, text: string]>> = {
   17: ['EEXIST', 'file already exists'],
 };
 
-/** The error as node:fs has it; undefined where node:fs shall make it itself. */
-function expected(errno: number, syscall: string, path: string): Error | undefined {
-  const [code, text] = told[errno] ?? [];
-  if (code === undefined) return undefined;
-  return Object.assign(new Error(`${code}: ${text}, ${syscall} '${path}'`), {
-    errno: -errno,
-    code,
-    syscall,
-    path,
-  });
+/** Throws an expected failure as node:fs has it; returns for any other, which node:fs is to tell. */
+function throwExpected(result: number, syscall: string, path: string): void {
+  const [code, text] = told[-result] ?? [];
+  if (code === undefined) return;
+  const error = new Error(`${code}: ${text}, ${syscall} '${path}'`);
+  throw Object.assign(error, { errno: result, code, syscall, path });
 }
-
-/** The C function's result; node:fs instead where there is no C library, or where the failure is not an expected one. */
-function calling<T>(
-  syscall: string,
-  path: string,
-  ways: { lean(c: NonNullable<typeof libc>): number; done(result: number): T; real(): T },
-): T {
-  if (!libc) return ways.real();
-  const result = ways.lean(libc);
-  if (result >= 0) return ways.done(result);
-  const error = expected(-result, syscall, path);
-  if (error) throw error;
-  return ways.real();
-}
-
-const nothing = (): void => {};
 
 export const existsSync = (path: string): boolean =>
   libc && !path.includes('\0') ? libc.access(path, constants.F_OK) === 0 : real().existsSync(path);
 
-export const accessSync = (path: string, mode: number = constants.F_OK): void =>
-  calling('access', path, {
-    lean: (c) => c.access(path, mode),
-    done: nothing,
-    real: () => real().accessSync(path, mode),
-  });
+export function accessSync(path: string, mode: number = constants.F_OK): void {
+  const result = libc ? libc.access(path, mode) : absent;
+  if (result >= 0) return;
+  throwExpected(result, 'access', path);
+  real().accessSync(path, mode);
+}
 
 const openFlags: Readonly<Record<string, number>> = {
   r: readOnly,
@@ -76,55 +59,43 @@ const openFlags: Readonly<Record<string, number>> = {
 
 export function openSync(path: string, flag = 'r', mode = 0o666): number {
   const bits = openFlags[flag];
-  if (bits === undefined) return real().openSync(path, flag, mode);
-  return calling('open', path, {
-    lean: (c) => c.open(path, bits | closeOnExec, mode),
-    done: (fd) => fd,
-    real: () => real().openSync(path, flag, mode),
-  });
+  const fd = libc && bits !== undefined ? libc.open(path, bits | closeOnExec, mode) : absent;
+  if (fd >= 0) return fd;
+  throwExpected(fd, 'open', path);
+  return real().openSync(path, flag, mode);
 }
 
-export const closeSync = (fd: number): void =>
-  calling('close', String(fd), {
-    lean: (c) => c.close(fd),
-    done: nothing,
-    real: () => real().closeSync(fd),
-  });
+export function closeSync(fd: number): void {
+  if (!libc || libc.close(fd) < 0) real().closeSync(fd);
+}
 
-export const readSync = (
+export function readSync(
   fd: number,
   into: Buffer,
   offset = 0,
   length = into.length - offset,
   position: number | null = null,
-): number =>
-  position === null
-    ? calling('read', String(fd), {
-        lean: (c) => c.read(fd, into.subarray(offset, offset + length), length),
-        done: (count) => count,
-        real: () => real().readSync(fd, into, offset, length, position),
-      })
-    : real().readSync(fd, into, offset, length, position);
+): number {
+  const count = libc && position === null ? libc.read(fd, into.subarray(offset), length) : absent;
+  return count >= 0 ? count : real().readSync(fd, into, offset, length, position);
+}
 
-export const writeSync = (fd: number, bytes: Uint8Array, offset = 0): number =>
-  calling('write', String(fd), {
-    lean: (c) => c.write(fd, bytes.subarray(offset), bytes.length - offset),
-    done: (count) => count,
-    real: () => real().writeSync(fd, bytes, offset),
-  });
+export function writeSync(fd: number, bytes: Uint8Array, offset = 0): number {
+  const count = libc ? libc.write(fd, bytes.subarray(offset), bytes.length - offset) : absent;
+  return count >= 0 ? count : real().writeSync(fd, bytes, offset);
+}
 
 export function readFileSync(path: string, encoding?: 'utf8'): string | Buffer {
   if (!libc || encoding === undefined) return real().readFileSync(path, { encoding: encoding ?? null });
   const fd = openSync(path);
   try {
-    const chunks: Buffer[] = [];
-    for (;;) {
-      const chunk = Buffer.allocUnsafe(4096);
-      const count = readSync(fd, chunk);
-      if (count === 0) break;
-      chunks.push(chunk.subarray(0, count));
+    let text = Buffer.allocUnsafe(4096);
+    for (let length = 0; ; ) {
+      const count = readSync(fd, text, length);
+      length += count;
+      if (count === 0) return text.toString('utf8', 0, length);
+      if (length === text.length) text = Buffer.concat([text, Buffer.allocUnsafe(length)]);
     }
-    return (chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)).toString('utf8');
   } finally {
     closeSync(fd);
   }
@@ -148,29 +119,29 @@ export function writeFileSync(path: string, text: string, options: WriteOptions 
 export const appendFileSync = (path: string, text: string, options: WriteOptions = {}): void =>
   writeFileSync(path, text, { flag: 'a', ...options });
 
-export const linkSync = (from: string, to: string): void =>
-  calling('link', to, {
-    lean: (c) => c.link(from, to),
-    done: nothing,
-    real: () => real().linkSync(from, to),
-  });
+export function linkSync(from: string, to: string): void {
+  const result = libc ? libc.link(from, to) : absent;
+  if (result >= 0) return;
+  throwExpected(result, 'link', to);
+  real().linkSync(from, to);
+}
 
-export const unlinkSync = (path: string): void =>
-  calling('unlink', path, {
-    lean: (c) => c.unlink(path),
-    done: nothing,
-    real: () => real().unlinkSync(path),
-  });
+export function unlinkSync(path: string): void {
+  const result = libc ? libc.unlink(path) : absent;
+  if (result >= 0) return;
+  throwExpected(result, 'unlink', path);
+  real().unlinkSync(path);
+}
 
-export const renameSync = (from: string, to: string): void =>
-  calling('rename', from, {
-    lean: (c) => c.rename(from, to),
-    done: nothing,
-    real: () => real().renameSync(from, to),
-  });
+export function renameSync(from: string, to: string): void {
+  const result = libc ? libc.rename(from, to) : absent;
+  if (result >= 0) return;
+  throwExpected(result, 'rename', from);
+  real().renameSync(from, to);
+}
 
 export function rmSync(path: string, options: { force?: boolean; recursive?: boolean } = {}): void {
-  const result = libc && options.force && !options.recursive ? libc.unlink(path) : -1;
+  const result = libc && options.force && !options.recursive ? libc.unlink(path) : absent;
   if (result < 0 && result !== -2) real().rmSync(path, options); // -ENOENT is what `force` is for
 }
 
@@ -179,74 +150,63 @@ export function mkdirSync(path: string, options: { recursive?: boolean; mode?: n
   real().mkdirSync(path, options);
 }
 
-/** What plugins ask of a file's status. */
-export interface Status {
+/** What plugins ask of a file's status. Source: struct statx of linux/stat.h, the same on every machine. */
+class Status {
   readonly dev: number;
   readonly ino: number;
   readonly mode: number;
-  isFile(): boolean;
-  isDirectory(): boolean;
-  isCharacterDevice(): boolean;
-}
-
-const statusBuffer = new Uint8Array(256);
-
-/** Source: struct statx of linux/stat.h, the same on every machine. */
-function statusOf(bytes: Uint8Array): Status {
-  const view = new DataView(bytes.buffer);
-  const mode = view.getUint16(28, true);
-  const is = (type: number) => (): boolean => (mode & 0o170000) === type;
-  return {
-    mode,
-    ino: Number(view.getBigUint64(32, true)),
-    dev: view.getUint32(136, true) * 2 ** 20 + view.getUint32(140, true),
-    isFile: is(0o100000),
-    isDirectory: is(0o040000),
-    isCharacterDevice: is(0o020000),
-  };
-}
-
-export function statSync(path: string, options: { throwIfNoEntry?: boolean } = {}): Status | undefined {
-  try {
-    return calling<Status | undefined>('stat', path, {
-      lean: (c) => c.statx(here, path, 0, 0x7ff, statusBuffer),
-      done: () => statusOf(statusBuffer),
-      real: () => real().statSync(path, options as { throwIfNoEntry: false }),
-    });
-  } catch (error) {
-    if (options.throwIfNoEntry === false && (error as NodeJS.ErrnoException).code === 'ENOENT')
-      return undefined;
-    throw error;
+  constructor(view: DataView) {
+    this.mode = view.getUint16(28, true);
+    this.ino = Number(view.getBigUint64(32, true));
+    this.dev = view.getUint32(136, true) * 2 ** 20 + view.getUint32(140, true);
+  }
+  isFile(): boolean {
+    return (this.mode & 0o170000) === 0o100000;
+  }
+  isDirectory(): boolean {
+    return (this.mode & 0o170000) === 0o040000;
+  }
+  isCharacterDevice(): boolean {
+    return (this.mode & 0o170000) === 0o020000;
   }
 }
+type AnyStatus = Pick<Status, keyof Status>;
 
-export const fstatSync = (fd: number): Status =>
-  calling<Status>('fstat', String(fd), {
-    lean: (c) => c.statx(fd, '', emptyPath, 0x7ff, statusBuffer),
-    done: () => statusOf(statusBuffer),
-    real: () => real().fstatSync(fd),
-  });
+const statusBytes = new Uint8Array(256);
+const statusView = new DataView(statusBytes.buffer);
+
+export function statSync(path: string, options: { throwIfNoEntry?: boolean } = {}): AnyStatus | undefined {
+  const result = libc ? libc.statx(here, path, 0, basicStatus, statusBytes) : absent;
+  if (result >= 0) return new Status(statusView);
+  if (result === -2 && options.throwIfNoEntry === false) return undefined;
+  throwExpected(result, 'stat', path);
+  return real().statSync(path, options as { throwIfNoEntry: false });
+}
+
+export function fstatSync(fd: number): AnyStatus {
+  const result = libc ? libc.statx(fd, '', emptyPath, basicStatus, statusBytes) : absent;
+  return result >= 0 ? new Status(statusView) : real().fstatSync(fd);
+}
 
 /** f_type stands first in struct statfs of every 64-bit machine. */
-export const statfsSync = (path: string): { type: number } =>
-  calling('statfs', path, {
-    lean: (c) => c.statfs(path, statusBuffer),
-    done: () => ({ type: new DataView(statusBuffer.buffer).getUint32(0, true) }),
-    real: () => ({ type: real().statfsSync(path).type }),
-  });
+export function statfsSync(path: string): { type: number } {
+  const result = libc ? libc.statfs(path, statusBytes) : absent;
+  if (result >= 0) return { type: statusView.getUint32(0, true) };
+  throwExpected(result, 'statfs', path);
+  return real().statfsSync(path);
+}
 
 export function readlinkSync(path: string): string {
-  const into = Buffer.alloc(4096);
-  return calling('readlink', path, {
-    lean: (c) => c.readlink(path, into, into.length),
-    done: (length) => into.toString('utf8', 0, length),
-    real: () => real().readlinkSync(path),
-  });
+  const into = Buffer.allocUnsafe(4096);
+  const length = libc ? libc.readlink(path, into, into.length) : absent;
+  if (length >= 0) return into.toString('utf8', 0, length);
+  throwExpected(length, 'readlink', path);
+  return real().readlinkSync(path);
 }
 
 /** The kernel tells where an open file is. */
 export function realpathSync(path: string): string {
-  const fd = libc?.open(path, pathOnly | closeOnExec, 0) ?? -1;
+  const fd = libc ? libc.open(path, pathOnly | closeOnExec, 0) : absent;
   if (fd < 0) return real().realpathSync(path);
   try {
     const found = readlinkSync(`/proc/self/fd/${fd}`);
