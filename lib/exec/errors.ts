@@ -55,6 +55,18 @@ export async function settleAll(what: string, steps: ReadonlyArray<() => unknown
   if (errors.length > 1) throw new AggregateError(errors, `${what}: ${errors.map(messageOf).join('; ')}`);
 }
 
+/** Waits for all that is under way, whatever fails; throws as settleAll does. Gives the results in their order. */
+export async function allSettledOrThrow<T>(what: string, promises: Iterable<T>): Promise<Awaited<T>[]> {
+  const settled = await Promise.allSettled(promises);
+  await settleAll(
+    what,
+    settled.map((result) => () => {
+      if (result.status === 'rejected') throw result.reason;
+    }),
+  );
+  return settled.map((result) => (result as PromiseFulfilledResult<Awaited<T>>).value);
+}
+
 /** The text of anything thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
