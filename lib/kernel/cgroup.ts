@@ -9,6 +9,7 @@ import { settleAll } from '../exec/errors.ts';
 import { type Exec, run } from '../exec/exec.ts';
 import { type CgroupWrite, type Limits, limitWrites } from './cgroup-values.ts';
 import { KernelError, toKernelError } from './errors.ts';
+import { readIfThere } from './files.ts';
 import { type MountInfo, parseMountInfo, unmount } from './mount.ts';
 
 export type { Limits } from './cgroup-values.ts';
@@ -123,14 +124,13 @@ export function attach(path: string, pid: number): void {
  */
 export async function warmCgroupMoves(): Promise<void> {
   try {
-    ownGroup ??= findOwnGroup(detectCgroups(), readFileSync('/proc/self/cgroup', 'utf8'));
+    // Read anew: somebody may have moved podwire, and a move to where it was would be a real one.
+    const ownGroup = findOwnGroup(detectCgroups(), readFileSync('/proc/self/cgroup', 'utf8'));
     if (ownGroup) await writeFile(join(ownGroup, 'cgroup.procs'), `${process.pid}`, inPlace);
   } catch {
     // Only speed is lost.
   }
 }
-
-let ownGroup: string | undefined;
 
 /** The folder of the group of a process, by its /proc/PID/cgroup; the unified one where there is one. Pure. */
 export function findOwnGroup(layout: CgroupLayout, text: string): string | undefined {
@@ -181,7 +181,7 @@ export function oomKills(path: string): number {
     mode === 'v2'
       ? join(unified!, path, 'memory.events')
       : v1.memory && join(v1.memory, path, 'memory.oom_control');
-  const text = file ? readIfThere(file) : undefined;
+  const text = file ? readIfThere(file, gone) : undefined;
   return Number(text?.match(/^oom_kill (\d+)$/m)?.[1] ?? 0);
 }
 
@@ -280,17 +280,10 @@ function childrenOf(group: string): string[] {
   }
 }
 
-const words = (file: string): string[] => (readIfThere(file) ?? '').split(/\s+/).filter(Boolean);
+// A file that was opened before its group was removed answers ENODEV.
+const gone = ['ENOENT', 'ENODEV'];
 
-function readIfThere(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENODEV') return undefined;
-    throw error;
-  }
-}
+const words = (file: string): string[] => (readIfThere(file, gone) ?? '').split(/\s+/).filter(Boolean);
 
 /** False when the file is not there: the kernel is older than it, or the group is gone. */
 function writeIfThere(file: string, text: string): boolean {
@@ -299,8 +292,7 @@ function writeIfThere(file: string, text: string): boolean {
     writeFileSync(file, text, inPlace);
     return true;
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENODEV') return false;
+    if (gone.includes((error as NodeJS.ErrnoException).code ?? '')) return false;
     throw error;
   }
 }

@@ -1,8 +1,11 @@
 // Small files that must never be read half written: temp + fsync + rename, and reading with "not there" told apart.
 // Assumes the folder exists and temp names are the caller's alone. One fsync a durable write.
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 
-/** Replaces a file in one step. `durable: false` (for /run, which dies with the boot) leaves the fsync out. */
+/**
+ * Replaces a file in one step, or throws (ENOSPC) and leaves the old one as it is. `durable: false` (for /run, which dies
+ * with the boot) leaves the fsync out.
+ */
 export function replaceFile(
   path: string,
   text: string,
@@ -10,22 +13,27 @@ export function replaceFile(
 ): void {
   const { mode = 0o600, durable = true } = options;
   const temporary = `${path}.tmp`;
-  const fd = openSync(temporary, 'w', mode);
   try {
-    writeSync(fd, text);
-    if (durable) fsyncSync(fd);
-  } finally {
-    closeSync(fd);
+    const fd = openSync(temporary, 'w', mode);
+    try {
+      writeFileSync(fd, text); // unlike writeSync, all of it: a nearly full disk takes a part without an error
+      if (durable) fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
   }
-  renameSync(temporary, path);
 }
 
-/** The text of a file, undefined where there is none; every other failure is thrown. */
-export function readIfThere(path: string): string | undefined {
+/** The text of a file; undefined where there is none, which `absent` (errnos) may widen. Other failures are thrown. */
+export function readIfThere(path: string, absent: readonly string[] = ['ENOENT']): string | undefined {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (absent.includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
     throw error;
   }
 }
