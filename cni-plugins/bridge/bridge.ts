@@ -1,6 +1,6 @@
 // CNI plugin bridge: a veth pair between the container and a bridge of this machine, addresses from an IPAM plugin.
-// Assumes root, iproute2, and (ipMasq) nftables. An ADD is two `ip -batch` runs, one in each namespace, and file reads;
-// a DEL is one `ip`. Names follow from the container's id, so DEL needs no memory.
+// Assumes root, iproute2, and (ipMasq) nftables. An ADD is two lists of changes, one in each namespace, and file reads; a
+// DEL is one `ip`, which waits for the kernel in our place. Names follow from the container's id, so DEL needs no memory.
 // Invariants: what ADD made is unmade when it fails; DEL may be repeated after any failure; the link goes before its lease.
 import { CniError, cniError } from '../../lib/cni/errors.ts';
 import type { CniResult } from '../../lib/cni/types.ts';

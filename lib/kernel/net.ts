@@ -1,6 +1,6 @@
 // Changes of links, addresses and routes as data, and the interface `Net` that carries them out.
-// Assumes nothing of how: `ipNet` hands them to `ip -batch` as text; a netlink encoder can stand behind the same
-// face, and passes the same tests. One process a list of changes, one namespace a list.
+// Assumes nothing of how: `ipNet` hands them to `ip -batch` as text, one process a list of changes; netlink/net.ts says
+// them to the kernel itself (`openNet` picks), and passes the same tests. One namespace a list.
 import { KernelError } from './errors.ts';
 import { IpBatchError, type IpTool, ipBatch, ipJson, ipWord, type KernelOptions } from './ip.ts';
 import { deleteLink, linkIsHere } from './link.ts';
