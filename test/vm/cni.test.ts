@@ -3,7 +3,7 @@
 import t from 'tap';
 import { startLab } from './lab.ts';
 
-const files = ['vlan', 'vxlan'];
+const files = ['vlan'];
 
 const [one] = await startLab(t);
 
