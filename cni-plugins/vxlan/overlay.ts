@@ -123,7 +123,7 @@ async function ensureVtep(seen: LinkInfo | undefined, vtep: Vtep, call: PluginCa
     await net.deleteLink(vtep.name);
   }
   try {
-    await net.apply(makeOps(vtep));
+    await net.apply(makeOps(vtep, call.name));
   } catch (error) {
     throw explained(error, vtep);
   }

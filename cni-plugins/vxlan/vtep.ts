@@ -23,6 +23,8 @@ export type Verdict =
   /** Not ours, and of no use as it is. */
   | { readonly do: 'refuse'; readonly reasons: readonly string[] };
 
+const aliasStart = (network: string): string => `podwire: overlay ${network} `;
+
 /** What cannot be changed while the link lives. */
 function incompatible(seen: LinkInfo, wanted: Vtep): string[] {
   if (seen.kind !== 'vxlan') return [`it is no vxlan${seen.kind === '' ? '' : ` (${seen.kind})`}`];
@@ -61,9 +63,10 @@ export function judge(seen: LinkInfo, wanted: Vtep, network: string): Verdict {
   return { do: 'reuse', fix, reasons: told };
 }
 
-/** Down until it is whole, and without an address of the kernel's own making. */
-export const makeOps = ({ name, id, port, local, device, mac, mtu }: Vtep): NetOp[] => [
+/** Ours from its first moment, so that nothing a kill leaves behind is taken for somebody else's. */
+export const makeOps = ({ name, id, port, local, device, mac, mtu }: Vtep, network: string): NetOp[] => [
   { op: 'addVxlan', name, id, port, local, dev: device, mac, mtu },
+  { op: 'setLink', name, alias: `${aliasStart(network)}begun` },
   { op: 'setLink', name, linkLocal: 'none' },
   { op: 'setLink', name, state: 'up' },
 ];
@@ -79,7 +82,6 @@ export const ownAddressOps = (name: string, nets: readonly Cidr[]): NetOp[] =>
     dad: 'skip',
   }));
 
-const aliasStart = (network: string): string => `podwire: overlay ${network} `;
 export const isOurs = (seen: LinkInfo, network: string): boolean =>
   seen.kind === 'vxlan' && seen.alias.startsWith(aliasStart(network));
 

@@ -188,8 +188,9 @@ for (const [name, more, verdict, reasons] of judged)
   });
 
 t.test('making one', async (t) => {
-  t.strictSame(makeOps(vtep).map(ipLine), [
+  t.strictSame(makeOps(vtep, 'net').map(ipLine), [
     'link add name vxlan1 address 02:00:00:00:00:01 mtu 1450 type vxlan id 1 dstport 4789 local 192.0.2.1 dev eth0 nolearning',
+    'link set dev vxlan1 alias "podwire: overlay net begun"',
     'link set dev vxlan1 addrgenmode none',
     'link set dev vxlan1 up',
   ]);
