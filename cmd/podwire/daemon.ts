@@ -165,7 +165,7 @@ export function readableLogLine(line: string): string {
     };
     const name =
       level >= 60 ? 'fatal' : level >= 50 ? 'error' : level >= 40 ? 'warn' : level >= 30 ? 'info' : 'debug';
-    const cause = err?.message && err.message !== msg ? `: ${err.message}` : '';
+    const cause = err?.message && !msg?.includes(err.message) ? `: ${err.message}` : '';
     return `${name.padEnd(5)} ${msg ?? ''}${cause}`;
   } catch {
     return line;

@@ -1,5 +1,6 @@
 // The daemon's log: JSON lines in a pipe or file, one short line each on a terminal.
 // Assumes nothing; one write a message.
+import { writeSync } from 'node:fs';
 import { type Logger, pino } from 'pino';
 
 const labels: Record<number, string> = {
@@ -23,8 +24,17 @@ export function prettyLine(json: string): string {
   return `${time} ${(labels[entry.level] ?? '').padEnd(5)} ${entry.msg ?? ''}${shown.join('')}\n`;
 }
 
+/** A full disk costs a line of the log, never the daemon. */
+function writeOrDrop(fd: number, line: string): void {
+  try {
+    writeSync(fd, line);
+  } catch {
+    // There is nowhere left to tell it.
+  }
+}
+
 export function createLog(level: string, out: typeof process.stderr): Logger {
   const options = { level, base: null };
-  if (!out.isTTY) return pino(options, pino.destination({ fd: out.fd, sync: true }));
-  return pino(options, { write: (json: string) => void out.write(prettyLine(json)) });
+  if (out.isTTY) return pino(options, { write: (json: string) => void out.write(prettyLine(json)) });
+  return pino(options, { write: (json: string) => writeOrDrop(out.fd, json) });
 }

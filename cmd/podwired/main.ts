@@ -3,7 +3,8 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { messageOf } from '../../lib/exec/errors.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
-import { type DaemonOptions, startDaemon } from './daemon.ts';
+import { startDaemon } from './daemon.ts';
+import { type Flags, rememberedFlags } from './flags.ts';
 import { createLog } from './log.ts';
 
 function positive(text: string): number {
@@ -40,8 +41,12 @@ const program = new Command('podwired')
 program.parse();
 const [role] = program.processedArgs as [string];
 if (role !== 'server') program.error(`error: unknown role "${role}": expected "server"`);
-const flags = program.opts<Omit<DaemonOptions, 'paths'> & { root: string; logLevel: string }>();
-const log = createLog(flags.logLevel, process.stderr);
+const { root, logLevel, ...flags } = program.opts<Flags & { root: string; logLevel: string }>();
+const given = Object.fromEntries(
+  Object.entries(flags).filter(([name]) => program.getOptionValueSource(name) === 'cli'),
+);
+const log = createLog(logLevel, process.stderr);
+const paths = nodePaths(root);
 
 if (process.getuid?.() !== 0) {
   process.stderr.write('podwired: must run as root (it makes namespaces, mounts and cgroups)\n');
@@ -49,7 +54,7 @@ if (process.getuid?.() !== 0) {
 }
 
 try {
-  const daemon = await startDaemon({ ...flags, paths: nodePaths(flags.root) }, log);
+  const daemon = await startDaemon({ ...flags, ...rememberedFlags(paths), ...given, paths }, log);
   const stop = (signal: string) => {
     log.info({ signal }, 'stopping; Pods go on');
     daemon.close().then(

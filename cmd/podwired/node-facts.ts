@@ -1,6 +1,7 @@
 // What the daemon finds out about its machine at start: name, address, DNS, pause program, runtime version.
 // Assumes /proc and /etc of a Linux machine. A few file reads and one process, once.
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
@@ -20,8 +21,14 @@ export function nodeName(given: string | undefined): string {
   return name;
 }
 
-/** The IPv4 address of the default route's interface, else the first that is not loopback, else 127.0.0.1. */
-export function nodeIp(): string {
+/** The address given, or the IPv4 address of the default route's interface, else the first that is not loopback, else 127.0.0.1. */
+export function nodeIp(given: string | undefined): string {
+  if (given !== undefined && isIP(given) === 0)
+    throw new PodwireError(
+      'BAD_NODE_IP',
+      `node address "${given}": expected an IPv4 or IPv6 address (--node-ip)`,
+    );
+  if (given !== undefined) return given;
   const interfaces = networkInterfaces();
   const first = (name: string | undefined): string | undefined =>
     name === undefined

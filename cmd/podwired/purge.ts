@@ -11,6 +11,7 @@ import type { NodePaths } from '../../lib/kernel/paths.ts';
 import type { Kubelet } from '../../lib/kubelet/kubelet.ts';
 import { removeNodeNetwork } from '../../lib/node-network/node-network.ts';
 import { readCgroupPreparation } from './cgroups.ts';
+import { forgetFlags } from './flags.ts';
 
 export interface PurgeInput {
   readonly paths: NodePaths;
@@ -30,6 +31,7 @@ export async function purgeNode({ paths, client, kubelet, log }: PurgeInput): Pr
     () => removeCgroup(paths.cgroup),
     () => undoPrepareCgroups(readCgroupPreparation(paths)),
     () => rmSync(join(paths.run, 'cgroups.json'), { force: true }),
+    () => forgetFlags(paths),
   ]);
 }
 

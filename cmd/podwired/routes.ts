@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { ApiError } from '../../lib/api/errors.ts';
 import type { Image, ImageService } from '../../lib/container/cri.ts';
-import { messageOf } from '../../lib/exec/errors.ts';
+import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 
 export interface PodwireRoutes {
   readonly images: ImageService;
@@ -45,7 +45,13 @@ export function registerPodwireRoutes(app: FastifyInstance, services: PodwireRou
   app.delete('/podwire/v1/images', async (request) => {
     const ref = text(request.query, 'ref');
     if (!(await images.status(ref))) throw new ApiError('NotFound', `images "${ref}" not found`);
-    await images.remove(ref);
+    try {
+      await images.remove(ref);
+    } catch (error) {
+      if (error instanceof PodwireError && error.code === 'ImageInUse')
+        throw new ApiError('Conflict', error.message);
+      throw error;
+    }
     return {};
   });
 

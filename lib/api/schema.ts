@@ -122,7 +122,7 @@ const scalars: Record<string, ((value: unknown) => string | undefined) | undefin
   string: (value) => (typeof value === 'string' ? undefined : 'must be a string'),
   boolean: (value) => (typeof value === 'boolean' ? undefined : 'must be true or false'),
   integer: (value) => (Number.isSafeInteger(value) ? undefined : 'must be an integer'),
-  Quantity: (value) => (isQuantity(value) ? undefined : 'must be a quantity like 100m, 0.5 or 64Mi'),
+  Quantity: (value) => (isQuantity(value) ? undefined : 'must be a quantity such as 100m, 0.5 or 64Mi'),
   IntOrString: (value) =>
     typeof value === 'string' || Number.isSafeInteger(value) ? undefined : 'must be an integer or a string',
   Time: time,

@@ -177,6 +177,16 @@ export function pathFault(path: string): string | undefined {
   return backstepFault(path) ?? nulFault(path);
 }
 
+/** What the kernel would refuse, or no program could live with, is better said here than by a container that fails. */
+function amountFault(name: string, amount: string | number): string | undefined {
+  if (compareQuantities(amount, 0) < 0) return 'must be greater than or equal to 0';
+  if (compareQuantities(amount, 0) === 0) return undefined;
+  if (name === 'memory' && compareQuantities(amount, '1Mi') < 0)
+    return 'must be 1Mi or more: no program starts in less memory';
+  if (name === 'cpu' && compareQuantities(amount, 1_000_000) > 0) return 'must be 1000000 CPUs or less';
+  return undefined;
+}
+
 function resourceErrors(container: Container, path: string): FieldError[] {
   const errors: FieldError[] = [];
   const { limits = {}, requests = {} } = container.resources ?? {};
@@ -185,10 +195,9 @@ function resourceErrors(container: Container, path: string): FieldError[] {
     ['requests', requests],
   ] as const) {
     for (const [name, amount] of Object.entries(list)) {
-      if (compareQuantities(amount, 0) < 0)
-        errors.push(
-          invalid(`${path}.resources.${kind}[${name}]`, amount, 'must be greater than or equal to 0'),
-        );
+      if (kind === 'requests' && amount === limits[name]) continue; // a default taken from the limit: told there
+      const fault = amountFault(name, amount);
+      if (fault) errors.push(invalid(`${path}.resources.${kind}[${name}]`, amount, fault));
     }
   }
   for (const [name, amount] of Object.entries(requests)) {

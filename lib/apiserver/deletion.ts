@@ -7,13 +7,16 @@ export type Deletion =
   | { readonly action: 'mark'; readonly graceSeconds: number; readonly deletionTimestamp: number }
   | { readonly action: 'nothing' };
 
-/** `requested`: seconds of the call, when given; `now`: milliseconds. deletionTimestamp is in milliseconds. */
+/**
+ * `requested`: seconds of the call, when given; `now`: milliseconds; `served`: a kubelet looks after the Pod.
+ * deletionTimestamp is in milliseconds.
+ */
 export function decideDeletion(
   resource: Resource,
   object: ApiObject,
-  when: { requested: number | undefined; now: number },
+  when: { requested: number | undefined; now: number; served: boolean },
 ): Deletion {
-  const grace = resource === 'pods' ? podGrace(object as Pod, when.requested) : 0;
+  const grace = resource === 'pods' ? podGrace(object as Pod, when) : 0;
   const { deletionTimestamp, deletionGracePeriodSeconds: pending = 0, finalizers = [] } = object.metadata;
   const held = finalizers.length > 0;
   if (deletionTimestamp === undefined) {
@@ -28,9 +31,12 @@ export function decideDeletion(
 }
 
 /** A Pod that no kubelet serves, or whose containers have ended, has nobody to wait for. */
-function podGrace(pod: Pod, requested: number | undefined): number {
+function podGrace(
+  pod: Pod,
+  { requested, served }: { requested: number | undefined; served: boolean },
+): number {
   const grace = requested ?? pod.spec.terminationGracePeriodSeconds ?? 30;
   const phase = pod.status?.phase;
-  if (!pod.spec.nodeName || phase === 'Succeeded' || phase === 'Failed') return 0;
+  if (!served || phase === 'Succeeded' || phase === 'Failed') return 0;
   return grace < 0 ? 1 : grace;
 }

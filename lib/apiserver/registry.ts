@@ -57,6 +57,8 @@ export type Admit = (request: AdmitRequest) => void | Promise<void>;
 
 export interface RegistryOptions {
   store: Store;
+  /** Whether a kubelet looks after the Pods of a node of that name ('' for none); any name unless told. */
+  isServed?: (nodeName: string) => boolean;
   admit?: readonly Admit[];
   /** Milliseconds since the epoch. */
   now?: () => number;
@@ -89,7 +91,14 @@ export class Registry implements Client {
 
   constructor(options: RegistryOptions) {
     this.#options = {
-      ...{ admit: [], now: Date.now, eventTtlSeconds: 3600, compactionMs: 300_000, onError: () => {} },
+      ...{
+        admit: [],
+        isServed: (node: string) => node !== '',
+        now: Date.now,
+        eventTtlSeconds: 3600,
+        compactionMs: 300_000,
+        onError: () => {},
+      },
       ...options,
     };
     this.#table = new ObjectTable(options.store, this.#options.eventTtlSeconds);
@@ -336,6 +345,7 @@ export class Registry implements Client {
       const decided = decideDeletion(resource, object, {
         requested: options.gracePeriodSeconds,
         now: this.#options.now(),
+        served: resource === 'pods' && this.#options.isServed((object as Pod).spec.nodeName ?? ''),
       });
       if (decided.action === 'nothing') return object;
       if (decided.action === 'remove') return this.#removeObject(resource, entry);

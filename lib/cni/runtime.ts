@@ -4,6 +4,7 @@
 // before its first plugin runs, and forgotten only after a DEL that succeeded; a failed ADD is followed by DEL.
 // What holds them is this object: a process makes one Cni for a cache folder.
 import { messageOf } from '../exec/errors.ts';
+import { undoFailed } from '../exec/undo.ts';
 import { type Exec, run } from '../exec/exec.ts';
 import { forgetAttachment, listAttachments, loadAttachment, saveAttachment } from './cache.ts';
 import {
@@ -115,11 +116,7 @@ export class Cni {
       await this.#delPlugins(list, { ...attachment, signal: undefined }, prevResult);
       forgetAttachment(this.#options.cacheDir, list.name, attachment);
     } catch (undone) {
-      throw new AggregateError(
-        [cause, undone],
-        `${messageOf(cause)} (and undoing it failed: ${messageOf(undone)})`,
-        { cause },
-      );
+      throw undoFailed(cause, undone);
     }
   }
 
@@ -200,22 +197,40 @@ export class Cni {
   gcNetworkList(list: NetworkList, valid: readonly AttachmentKey[], call: NetworkCall = {}): Promise<void> {
     return this.#gate.alone(async () => {
       if (list.disableGC) return;
-      const keep = new Set(valid.map(({ containerId, ifname }) => `${containerId} ${ifname}`));
-      const stale = listAttachments(this.#options.cacheDir, list.name).filter(
-        ({ containerId, ifname }) => !keep.has(`${containerId} ${ifname}`),
-      );
       const validAttachments = valid.map(({ containerId, ifname }) => ({ containerID: containerId, ifname }));
-      const forget = stale.map((cached) => async () => {
-        const then = cached.config ? (attempt(() => parseList(cached.config, '')) ?? list) : list;
-        const { containerId, ifname } = cached;
-        await this.#delPlugins(then, withCached({ containerId, ifname, ...call }, cached), cached.result);
-        forgetAttachment(this.#options.cacheDir, list.name, cached);
-      });
       const collect = list.plugins.map((plugin) => async () => {
         if (list.cniVersion === '1.1.0')
           await this.#call('GC', { list, plugin, ...call, input: { validAttachments } });
       });
-      await everyPlugin([...forget, ...collect], `GC of ${list.name}`, (step) => step());
+      const steps = [...this.#forgetSteps(list, valid, call), ...collect];
+      await everyPlugin(steps, `GC of ${list.name}`, (step) => step());
+    });
+  }
+
+  /**
+   * The part of a GC that touches nothing of others: DEL of each attachment that this runtime remembers and that is not
+   * in `valid`. For a network that is shared with other runtimes, whose attachments nobody could list.
+   */
+  forgetStale(list: NetworkList, valid: readonly AttachmentKey[], call: NetworkCall = {}): Promise<void> {
+    return this.#gate.alone(() =>
+      everyPlugin(this.#forgetSteps(list, valid, call), `clean-up of ${list.name}`, (step) => step()),
+    );
+  }
+
+  #forgetSteps(
+    list: NetworkList,
+    valid: readonly AttachmentKey[],
+    call: NetworkCall,
+  ): Array<() => Promise<void>> {
+    const keep = new Set(valid.map(({ containerId, ifname }) => `${containerId} ${ifname}`));
+    const stale = listAttachments(this.#options.cacheDir, list.name).filter(
+      ({ containerId, ifname }) => !keep.has(`${containerId} ${ifname}`),
+    );
+    return stale.map((cached) => async () => {
+      const then = cached.config ? (attempt(() => parseList(cached.config, '')) ?? list) : list;
+      const { containerId, ifname } = cached;
+      await this.#delPlugins(then, withCached({ containerId, ifname, ...call }, cached), cached.result);
+      forgetAttachment(this.#options.cacheDir, list.name, cached);
     });
   }
 

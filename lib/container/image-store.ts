@@ -151,7 +151,11 @@ class LocalImageStore implements ImageStore {
       for (const { selector, names } of archive.images) {
         const references = (ref !== undefined ? [ref] : names).map(parseReference);
         if (references.length === 0)
-          throw new ImageError('InvalidImageName', path, `${path}: an image in it has no name: give one`);
+          throw new ImageError(
+            'InvalidImageName',
+            path,
+            `${path}: an image in it has no name: give one with --ref NAME`,
+          );
         for (const { normalized } of references) refuseHost(normalized, path);
         const image = { kind: archive.kind, path: archive.path, selector };
         imported.push(...(await this.#importOne(image, references, onProgress)));

@@ -141,7 +141,11 @@ async function* rawLines(file: FileHandle, from: number, options: LogOptions): A
         continue;
       }
       let start = 0;
-      for (let end = block.indexOf(newline); end >= 0 && end < bytesRead; end = block.indexOf(newline, start)) {
+      for (
+        let end = block.indexOf(newline);
+        end >= 0 && end < bytesRead;
+        end = block.indexOf(newline, start)
+      ) {
         yield Buffer.concat([...rest, block.subarray(start, end)]);
         rest = [];
         start = end + 1;
@@ -198,8 +202,9 @@ async function tailStart(file: FileHandle, count: number): Promise<number> {
   let start = size;
   for await (const { at, head } of linesBackward(file, size)) {
     const part = parseLogLine(head);
-    // A part of a longer line belongs to the line that follows it in the file.
-    if (part && !part.partial && ++seen > count) return start;
+    // A part of a longer line belongs to the line that follows it in the file; the very last may still wait for its end.
+    const ends = part && (!part.partial || start === size);
+    if (ends && ++seen > count) return start;
     start = at;
   }
   return start;
@@ -218,7 +223,11 @@ async function* linesBackward(file: FileHandle, size: number): AsyncGenerator<{ 
       const lineEnd = head.indexOf(newline);
       return { at: from + start, head: lineEnd < 0 ? head : head.subarray(0, lineEnd) };
     };
-    for (let cut = block.lastIndexOf(newline); cut >= 0; cut = cut > 0 ? block.lastIndexOf(newline, cut - 1) : -1)
+    for (
+      let cut = block.lastIndexOf(newline);
+      cut >= 0;
+      cut = cut > 0 ? block.lastIndexOf(newline, cut - 1) : -1
+    )
       if (from + cut + 1 < size) yield lineAt(cut + 1);
     if (from === 0) yield lineAt(0);
     following = bytes.subarray(0, headSize);

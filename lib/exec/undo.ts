@@ -19,14 +19,15 @@ export class Undo {
     try {
       await this.run(what);
     } catch (undone) {
-      throw new AggregateError(
-        [cause, undone],
-        `${messageOf(cause)} (and undoing it failed: ${messageOf(undone)})`,
-        {
-          cause,
-        },
-      );
+      throw undoFailed(cause, undone);
     }
     throw cause;
   }
+}
+
+/** The error of a step that failed and could not be undone: both are in it, and each is told once. */
+export function undoFailed(cause: unknown, undone: unknown): AggregateError {
+  const [what, why] = [messageOf(cause), messageOf(undone)];
+  const message = what.includes(why) ? what : `${what} (and undoing it failed: ${why})`;
+  return new AggregateError([cause, undone], message, { cause });
 }

@@ -1,7 +1,8 @@
 // The kubelet: syncLoop takes Pods from the API and from files, and events from the runtime (PLEG), and wakes the
 // worker of the Pod they are about. Assumes it alone manages the Pods of its node name.
 // O(changes) while it runs; one list at start; housekeeping every 30 s is O(Pods).
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Client, WatchEvent } from '../api/client.ts';
@@ -12,7 +13,7 @@ import { messageOf, PodwireError } from '../exec/errors.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { EventRecorder } from './events.ts';
 import { ImagePuller } from './images.ts';
-import { isMirrorPod, isStaticPod, runtimeUid } from './layout.ts';
+import { isMirrorPod, podLogsDir, runtimeUid } from './layout.ts';
 import { newPodState, type PodState } from './pod-state.ts';
 import { PodWorkers, type SyncOutcome } from './pod-workers.ts';
 import { type StaticPod, watchStaticPods } from './static-pods.ts';
@@ -34,6 +35,8 @@ export interface KubeletOptions {
 }
 
 const housekeepingMs = 30_000;
+// Of Pods that are taken down with the node: who wants them to end in peace deletes them before.
+const drainGraceSeconds = 5;
 
 export class Kubelet {
   readonly #options: KubeletOptions;
@@ -47,6 +50,7 @@ export class Kubelet {
   #housekeeper: NodeJS.Timeout | undefined;
   #loop: Promise<void> = Promise.resolve();
   #draining = false;
+  #staticPods: readonly StaticPod[] = [];
 
   constructor(options: KubeletOptions) {
     const { client, runtime, images, paths, node, log } = options;
@@ -83,7 +87,9 @@ export class Kubelet {
     });
     await this.housekeeping();
     this.#loop = this.#syncLoop(fieldSelector, resourceVersion);
-    this.#housekeeper = setInterval(() => void this.housekeeping(), housekeepingMs);
+    this.#housekeeper = setInterval(() => {
+      this.housekeeping().catch((error) => log.error({ err: error }, `housekeeping: ${messageOf(error)}`));
+    }, housekeepingMs);
   }
 
   /** Stops looking; Pods go on. */
@@ -99,15 +105,23 @@ export class Kubelet {
   /** Takes every Pod down, static ones too, and takes up no more. @throws when some are still there in the end */
   async drain(timeoutMs: number): Promise<void> {
     this.#draining = true;
-    for (const uid of this.#pods.keys()) this.#handlePodRemove(uid);
-    for (const until = Date.now() + timeoutMs; this.#pods.size > 0; await setTimeout(20)) {
-      if (Date.now() < until) continue;
-      const left = [...this.#pods.values()].map(
-        ({ pod }) => `${pod.metadata.namespace}/${pod.metadata.name}`,
-      );
-      throw new PodwireError('DRAIN_TIMEOUT', `still there after ${timeoutMs / 1000} s: ${left.join(', ')}`);
+    try {
+      for (const uid of this.#pods.keys()) this.#handlePodRemove(uid, drainGraceSeconds);
+      for (const until = Date.now() + timeoutMs; this.#pods.size > 0; await setTimeout(20))
+        if (Date.now() >= until) throw this.#notDrained(timeoutMs);
+      await this.housekeeping();
+    } catch (error) {
+      this.#draining = false; // it goes on as a kubelet that takes Pods up
+      throw error;
     }
-    await this.housekeeping();
+  }
+
+  #notDrained(timeoutMs: number): PodwireError {
+    const left = [...this.#pods].map(([uid, { pod }]) => {
+      const why = this.#workers.lastError(uid);
+      return `${pod.metadata.namespace}/${pod.metadata.name}${why ? ` (${why})` : ''}`;
+    });
+    return new PodwireError('DRAIN_TIMEOUT', `still there after ${timeoutMs / 1000} s: ${left.join(', ')}`);
   }
 
   async #syncLoop(fieldSelector: string, from: string): Promise<void> {
@@ -124,7 +138,11 @@ export class Kubelet {
         if (signal.aborted) return;
         log.warn({ err: error }, `watch of pods broke: ${messageOf(error)}; listing again`);
         if (!isReason(error, 'Expired') && !isReason(error, 'Gone')) await setTimeout(1000);
-        resourceVersion = await this.#relist(fieldSelector);
+        resourceVersion = undefined;
+        while (resourceVersion === undefined && !signal.aborted) {
+          resourceVersion = await this.#relist(fieldSelector);
+          if (resourceVersion === undefined) await setTimeout(1000);
+        }
       }
     }
   }
@@ -136,7 +154,7 @@ export class Kubelet {
       const there = new Set(items.map((pod) => pod.metadata.uid));
       for (const pod of items) this.#handlePodUpdate(pod);
       for (const [uid, state] of this.#pods)
-        if (!there.has(uid) && !isStaticPod(state.pod)) this.#handlePodRemove(uid);
+        if (!there.has(uid) && !state.isStatic) this.#handlePodRemove(uid, 0);
       return resourceVersion;
     } catch (error) {
       this.#options.log.warn({ err: error }, 'list of pods failed');
@@ -152,7 +170,8 @@ export class Kubelet {
       if (event.type === 'DELETED' || pod.metadata.deletionTimestamp) this.#workers.wake(runtimeUid(pod));
       return;
     }
-    if (event.type === 'DELETED') this.#handlePodRemove(pod.metadata.uid);
+    // Its object goes last; one that goes while its containers run was removed by force.
+    if (event.type === 'DELETED') this.#handlePodRemove(pod.metadata.uid, 0);
     else this.#handlePodUpdate(pod);
   }
 
@@ -169,52 +188,60 @@ export class Kubelet {
     const before = known.pod;
     known.pod = pod;
     if (wantsSync(before, pod)) this.#workers.wake(uid);
-    if (graceShortened(before, pod)) this.#hurry(pod);
+    if (graceShortened(before, pod)) this.#hurry(uid, pod.metadata.deletionGracePeriodSeconds ?? 0);
   }
 
-  #handlePodRemove(uid: string): void {
+  /** `graceSeconds`: for its containers; absent: what its spec says. */
+  #handlePodRemove(uid: string, graceSeconds?: number): void {
     const state = this.#pods.get(uid);
     if (!state) return;
     state.gone = true;
+    state.graceOverride = graceSeconds;
     this.#workers.wake(uid);
+    if (graceSeconds !== undefined) this.#hurry(uid, graceSeconds);
   }
 
   #handleStaticPods(pods: readonly StaticPod[]): void {
     if (this.#draining) return;
+    this.#staticPods = pods;
     const wanted = new Set(pods.map(({ pod }) => pod.metadata.uid));
     for (const { pod } of pods) {
       if (this.#pods.has(pod.metadata.uid)) continue;
-      this.#pods.set(pod.metadata.uid, newPodState(pod));
+      this.#pods.set(pod.metadata.uid, newPodState(pod, 'file'));
       this.#workers.wake(pod.metadata.uid);
     }
     for (const [uid, state] of this.#pods)
-      if (isStaticPod(state.pod) && !wanted.has(uid)) this.#handlePodRemove(uid);
+      if (state.isStatic && !state.gone && !wanted.has(uid)) this.#handlePodRemove(uid);
   }
 
   #handlePlegEvent(uid: string): void {
     if (this.#pods.has(uid)) this.#workers.wake(uid);
   }
 
-  /** A second delete with less grace: containers that are being stopped are stopped sooner. */
-  #hurry(pod: Pod): void {
-    const grace = pod.metadata.deletionGracePeriodSeconds ?? 0;
-    for (const container of this.#options.runtime.listContainers())
-      if (container.podUid === pod.metadata.uid && container.state === 'running')
-        this.#options.runtime
-          .stopContainer(container.id, grace)
-          .catch((error) =>
-            this.#options.log.warn({ err: error, pod: pod.metadata.name }, 'stopping sooner failed'),
-          );
+  /** Containers that are being stopped with more grace are stopped sooner. */
+  #hurry(podUid: string, graceSeconds: number): void {
+    const { runtime, log } = this.#options;
+    const running = runtime.listContainers().filter((c) => c.podUid === podUid && c.state === 'running');
+    for (const { id } of running)
+      runtime
+        .stopContainer(id, graceSeconds)
+        .catch((error) => log.warn({ err: error, podUid }, 'stopping sooner failed'));
+  }
+
+  /** True for the uid of a static Pod of this node: only the kubelet makes mirrors, and only of those. */
+  isStaticUid(uid: string): boolean {
+    return this.#pods.get(uid)?.isStatic ?? false;
   }
 
   async #sync(uid: string): Promise<SyncOutcome> {
     const state = this.#pods.get(uid);
     if (!state) return 'done';
-    const isStatic = isStaticPod(state.pod);
+    const { isStatic } = state;
     if (state.gone || state.pod.metadata.deletionTimestamp) {
       const outcome = await this.#syncer.syncTerminatingPod(state);
       if (isStatic) await this.#mirror.remove(state.pod);
       this.#pods.delete(uid);
+      if (isStatic) this.#handleStaticPods(this.#staticPods); // its file may have come back meanwhile
       return outcome;
     }
     if (isStatic) await this.#mirror.ensure(state);
@@ -223,7 +250,7 @@ export class Kubelet {
 
   /** Takes down what the node has of Pods that nobody knows. */
   async housekeeping(): Promise<void> {
-    const { runtime, paths, log } = this.#options;
+    const { runtime, log } = this.#options;
     const orphans = runtime.listPodSandboxes().filter((sandbox) => !this.#pods.has(sandbox.uid));
     for (const sandbox of orphans) {
       log.info(
@@ -237,11 +264,31 @@ export class Kubelet {
         log.error({ err: error, sandbox: sandbox.id }, `orphaned sandbox not removed: ${messageOf(error)}`);
       }
     }
-    const dirs = existsSync(paths.pods) ? readdirSync(paths.pods) : [];
-    for (const uid of dirs.filter((name) => !this.#pods.has(name)))
-      await tearDownPodDir(paths.pods, uid).catch((error) =>
-        log.error({ err: error, uid }, 'orphaned volumes'),
-      );
+    await this.#removeOrphanedFiles().catch((error) =>
+      log.error({ err: error }, `files of removed Pods: ${messageOf(error)}`),
+    );
+    await this.#removeOrphanedMirrors().catch((error) =>
+      log.error({ err: error }, `mirrors of removed static Pods: ${messageOf(error)}`),
+    );
+  }
+
+  async #removeOrphanedFiles(): Promise<void> {
+    const { paths } = this.#options;
+    const entries = (dir: string): string[] => (existsSync(dir) ? readdirSync(dir) : []);
+    const unknown = (uid: string): boolean => !this.#pods.has(uid);
+    for (const uid of entries(paths.pods).filter(unknown)) await tearDownPodDir(paths.pods, uid);
+    const logs = podLogsDir(paths);
+    for (const name of entries(logs).filter((entry) => unknown(entry.slice(entry.lastIndexOf('_') + 1))))
+      rmSync(join(logs, name), { recursive: true, force: true });
+  }
+
+  /** Of manifests that were removed while no daemon ran. */
+  async #removeOrphanedMirrors(): Promise<void> {
+    const { client, node } = this.#options;
+    const { items } = await client.list('pods', { fieldSelector: `spec.nodeName=${node.name}` });
+    for (const pod of items)
+      if (isMirrorPod(pod) && !this.#pods.has(runtimeUid(pod)))
+        await this.#mirror.remove(pod, runtimeUid(pod));
   }
 }
 

@@ -10,19 +10,21 @@ export const mirrorAnnotation = 'kubernetes.io/config.mirror';
 export const sourceAnnotation = 'kubernetes.io/config.source';
 
 export const isMirrorPod = (pod: Pod): boolean => pod.metadata.annotations?.[mirrorAnnotation] !== undefined;
-export const isStaticPod = (pod: Pod): boolean =>
-  pod.metadata.annotations?.[sourceAnnotation] === 'file' && !isMirrorPod(pod);
 
 /** The uid that the node knows a Pod by: for the mirror of a static Pod that of its file. */
 export function runtimeUid(pod: Pod): string {
-  return pod.metadata.annotations?.[mirrorAnnotation] ?? pod.metadata.uid;
+  const own = pod.metadata.annotations?.[mirrorAnnotation];
+  // It becomes part of paths: whatever else stands there is not a uid of ours.
+  return own !== undefined && /^[0-9a-f-]{36}$/.test(own) ? own : pod.metadata.uid;
 }
 
-/** /var/log/podwire/pods/NAMESPACE_NAME_UID */
+/** /var/log/podwire/pods/NAMESPACE_NAME_UID; a long name is cut, for a file name may have 255 bytes. */
 export function podLogDir(paths: NodePaths, pod: Pod): string {
   const { namespace, name } = pod.metadata;
-  return join(paths.logs, 'pods', `${namespace}_${name}_${runtimeUid(pod)}`);
+  return join(podLogsDir(paths), `${namespace}_${name.slice(0, 100)}_${runtimeUid(pod)}`);
 }
+
+export const podLogsDir = (paths: NodePaths): string => join(paths.logs, 'pods');
 
 /** The file that a container sees as terminationMessagePath. */
 export function terminationLogPath(

@@ -42,9 +42,9 @@ export class MirrorClient {
   }
 
   /** Removes the mirror of a static Pod whose file is gone. */
-  async remove(pod: Pod): Promise<void> {
+  async remove(pod: Pod, staticUid = pod.metadata.uid): Promise<void> {
     const found = await this.#find(pod);
-    if (found && runtimeUid(found) === pod.metadata.uid) await this.#delete(found);
+    if (found && runtimeUid(found) === staticUid) await this.#delete(found);
   }
 
   async #find(pod: Pod): Promise<Pod | undefined> {

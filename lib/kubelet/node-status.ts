@@ -10,7 +10,8 @@ import { readIfThere } from '../kernel/files.ts';
 export interface NodeInput {
   readonly name: string;
   readonly ip: string;
-  readonly podCidr: string;
+  /** One an address family. */
+  readonly podCidrs: readonly string[];
   readonly version: string;
   /** e.g. crun://1.8.1 */
   readonly runtimeVersion: string;
@@ -30,23 +31,23 @@ const archNames: Record<string, string> = {
 
 /** Registers the node and keeps its heartbeat until the signal aborts. */
 export async function registerNode(client: Client, input: NodeInput, signal: AbortSignal): Promise<Node> {
-  const node = await ensureNode(client, input);
-  const beat = async (): Promise<void> => {
-    const current = await client.get('nodes', { name: input.name });
+  const beat = async (): Promise<Node> => {
+    const current = await ensureNode(client, input); // somebody may have deleted it
     const { resourceVersion: _, ...metadata } = current.metadata;
-    await client.updateStatus('nodes', {
+    return client.updateStatus('nodes', {
       ...current,
       metadata: metadata as Node['metadata'],
       status: nodeStatus(input, current),
     });
   };
-  await beat();
+  const node = await beat();
   const timer = setInterval(() => beat().catch(() => {}), heartbeatMs); // the next beat tries again
   signal.addEventListener('abort', () => clearInterval(timer));
   return node;
 }
 
 async function ensureNode(client: Client, input: NodeInput): Promise<Node> {
+  const spec = { podCIDR: input.podCidrs[0], podCIDRs: [...input.podCidrs] };
   const labels = {
     'kubernetes.io/hostname': input.name,
     'kubernetes.io/os': 'linux',
@@ -54,8 +55,7 @@ async function ensureNode(client: Client, input: NodeInput): Promise<Node> {
   };
   try {
     const found = await client.get('nodes', { name: input.name });
-    if (found.spec?.podCIDR === input.podCidr) return found;
-    const spec = { podCIDR: input.podCidr, podCIDRs: [input.podCidr] };
+    if (found.spec?.podCIDRs?.join() === input.podCidrs.join()) return found;
     return await client.patch('nodes', { name: input.name }, { metadata: { labels }, spec });
   } catch (error) {
     if (!isReason(error, 'NotFound')) throw error;
@@ -63,7 +63,7 @@ async function ensureNode(client: Client, input: NodeInput): Promise<Node> {
       apiVersion: 'v1',
       kind: 'Node',
       metadata: { name: input.name, labels },
-      spec: { podCIDR: input.podCidr, podCIDRs: [input.podCidr] },
+      spec,
     });
   }
 }

@@ -11,6 +11,10 @@ export interface PodState {
   pod: Pod;
   /** The object is gone from the API (or the file from its folder): take the Pod down, write nothing. */
   gone: boolean;
+  /** Made from a file; the API only mirrors it. */
+  readonly isStatic: boolean;
+  /** Seconds that containers get to end, whatever the object says; set when it was removed by force. */
+  graceOverride?: number | undefined;
   /** Phase is terminal and nothing of the Pod runs any more. */
   finished: boolean;
   failed?: WaitingReason | undefined;
@@ -23,14 +27,17 @@ export interface PodState {
   readonly messages: Map<string, string>;
   /** The steps of the first start, until they are published. */
   clock: StepClock | undefined;
-  lastStatus?: PodStatus;
-  /** Status writes in flight, in order. */
+  lastStatus?: PodStatus | undefined;
+  /** Status writes in flight, in order. Never rejects. */
   writes: Promise<unknown>;
+  /** Why the last write failed; the next sync writes again. */
+  writeError?: unknown;
 }
 
-export function newPodState(pod: Pod): PodState {
+export function newPodState(pod: Pod, origin: 'api' | 'file' = 'api'): PodState {
   return {
     pod,
+    isStatic: origin === 'file',
     gone: false,
     finished: false,
     waiting: new Map(),

@@ -11,8 +11,12 @@ interface Worker {
   running: boolean;
   pending: boolean;
   failures: number;
+  lastError?: string | undefined;
   timer?: NodeJS.Timeout | undefined;
 }
+
+// A longer one would fire at once; waking early only means one more look.
+const longestTimer = 2 ** 31 - 1;
 
 export class PodWorkers {
   readonly #workers = new Map<string, Worker>();
@@ -26,8 +30,9 @@ export class PodWorkers {
     this.#log = log;
   }
 
-  has(uid: string): boolean {
-    return this.#workers.has(uid);
+  /** Why the last sync failed; undefined when it did not. */
+  lastError(uid: string): string | undefined {
+    return this.#workers.get(uid)?.lastError;
   }
 
   /** Wakes the Pod's worker, making it if need be. */
@@ -59,16 +64,19 @@ export class PodWorkers {
       try {
         outcome = await this.#sync(uid);
         worker.failures = 0;
+        worker.lastError = undefined;
       } catch (error) {
         // A sync reports its own failures as events and status; what comes here is retried, ever more slowly.
         worker.failures += 1;
+        worker.lastError = messageOf(error);
         outcome = Math.min(500 * 2 ** worker.failures, 30_000);
         this.#log.error({ podUid: uid, err: error, retryMs: outcome }, `sync failed: ${messageOf(error)}`);
       }
     } while (worker.pending && !this.#closed);
     worker.running = false;
     if (outcome === 'done') this.#workers.delete(uid);
-    else if (outcome !== undefined && !this.#closed) worker.timer = setTimeout(() => this.wake(uid), outcome);
+    else if (outcome !== undefined && !this.#closed)
+      worker.timer = setTimeout(() => this.wake(uid), Math.min(outcome, longestTimer));
     if (this.#closed && ![...this.#workers.values()].some((other) => other.running))
       for (const resolve of this.#idle.splice(0)) resolve();
   }

@@ -1,7 +1,7 @@
 // Creates and starts the containers of one Pod: image, back-off, configuration, and what is told when one cannot be.
 // Assumes a sandbox to create them in. Creations go side by side, starts in the order of the spec.
 // Source: kubelet's kuberuntime startContainer and doBackOff (10 s doubling to 5 min, forgotten after 10 calm minutes).
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Container, Pod } from '../api/types.ts';
 import type { ContainerConfig } from '../container/cri.ts';
@@ -111,7 +111,8 @@ export class ContainerStarter {
     const attempt = nextAttempt(pod, before, container.name);
     const terminationLog = terminationLogPath(paths, pod.metadata.uid, container.name, attempt);
     mkdirSync(dirname(terminationLog), { recursive: true, mode: 0o755 });
-    writeFileSync(terminationLog, '', { mode: 0o666 });
+    writeFileSync(terminationLog, '');
+    chmodSync(terminationLog, 0o666); // whoever the container runs as may write it; the umask does not count here
     const logDir = podLogDir(paths, pod);
     mkdirSync(join(logDir, container.name), { recursive: true, mode: 0o750 });
     const facts = { hostIP: node.ip, podIPs };

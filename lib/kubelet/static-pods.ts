@@ -37,7 +37,8 @@ export function watchStaticPods(input: StaticPodsInput): void {
   let last: string | undefined;
   let settle: NodeJS.Timeout | undefined;
   const look = (): void => {
-    const pods = readManifests(input);
+    const pods = attempt(input);
+    if (!pods) return; // what ran goes on
     const now = pods.map(({ pod }) => pod.metadata.uid).join();
     if (now === last) return;
     last = now;
@@ -45,17 +46,31 @@ export function watchStaticPods(input: StaticPodsInput): void {
   };
   look();
   const poll = setInterval(look, pollMs);
-  const watcher = watch(dir, { signal }, () => {
-    clearTimeout(settle);
-    settle = setTimeout(look, settleMs);
-  });
-  watcher.on('error', (error) =>
-    log.warn({ err: error, dir }, 'watch of static Pods failed; polling goes on'),
-  );
+  const warn = (error: unknown): void =>
+    log.warn({ err: error, dir }, 'watch of static Pods failed; polling goes on');
+  try {
+    const watcher = watch(dir, { signal }, () => {
+      clearTimeout(settle);
+      settle = setTimeout(look, settleMs);
+    });
+    watcher.on('error', warn);
+  } catch (error) {
+    warn(error); // no inotify watch left
+  }
   signal.addEventListener('abort', () => {
     clearInterval(poll);
     clearTimeout(settle);
   });
+}
+
+/** The manifests, undefined while the folder cannot be read. */
+function attempt(input: StaticPodsInput): StaticPod[] | undefined {
+  try {
+    return readManifests(input);
+  } catch (error) {
+    input.log.error({ dir: input.dir, err: error }, `static Pods cannot be read: ${messageOf(error)}`);
+    return undefined;
+  }
 }
 
 /** The Pods of a folder; files that are none are logged and passed over. */
@@ -66,19 +81,31 @@ export function readManifests(
   const names = readdirSync(dir)
     .filter((name) => /\.(ya?ml|json)$/.test(name) && !name.startsWith('.'))
     .sort();
+  const taken = new Map<string, string>();
   return names.flatMap((name) => {
     const file = join(dir, name);
     try {
       return parseAllDocuments(readFileSync(file, 'utf8')).flatMap((document) => {
         if (document.errors[0]) throw document.errors[0];
         const value = document.toJS();
-        return value === null ? [] : [{ file, pod: toStaticPod(input.decode(value), file, input.nodeName) }];
+        if (value === null) return [];
+        const pod = toStaticPod(input.decode(value), file, input.nodeName);
+        claim(taken, pod, file);
+        return [{ file, pod }];
       });
     } catch (error) {
       log.error({ file, err: error }, `static Pod not taken: ${file}: ${messageOf(error)}`);
       return [];
     }
   });
+}
+
+/** @throws Error when another file has a Pod of that name */
+function claim(taken: Map<string, string>, pod: Pod, file: string): void {
+  const key = `${pod.metadata.namespace}/${pod.metadata.name}`;
+  const other = taken.get(key);
+  if (other !== undefined) throw new Error(`Pod ${key} stands in ${other} already`);
+  taken.set(key, file);
 }
 
 /** Name and uid as kubelet makes them: NAME-NODE, and a hash of where it stands and what it says. */

@@ -42,7 +42,7 @@ export class StatusManager {
     if (isDeepStrictEqual(plain(status), plain(state.lastStatus ?? pod.status)))
       return status.phase ?? 'Pending';
     state.lastStatus = status;
-    state.writes = state.writes.then(() => this.#put(pod, status));
+    state.writes = state.writes.then(() => this.#put(state, pod, status));
     return status.phase ?? 'Pending';
   }
 
@@ -73,7 +73,7 @@ export class StatusManager {
     }
   }
 
-  async #put(pod: Pod, status: NonNullable<Pod['status']>): Promise<void> {
+  async #put(state: PodState, pod: Pod, status: NonNullable<Pod['status']>): Promise<void> {
     const { namespace, name } = pod.metadata;
     try {
       const current = await this.#client.get('pods', { namespace, name });
@@ -81,8 +81,10 @@ export class StatusManager {
       const { resourceVersion: _, ...metadata } = current.metadata;
       await this.#client.updateStatus('pods', { ...current, metadata: metadata as Pod['metadata'], status });
     } catch (error) {
-      if (!isReason(error, 'NotFound'))
-        this.#log.error({ err: error, pod: name, namespace }, 'status not written');
+      if (isReason(error, 'NotFound')) return; // removed meanwhile
+      this.#log.error({ err: error, pod: name, namespace }, 'status not written');
+      state.writeError = error;
+      state.lastStatus = undefined; // not what the API has
     }
   }
 

@@ -3,12 +3,12 @@
 // Costs what the Pod lacks; a Pod that is as it should be costs one comparison.
 import { rmSync } from 'node:fs';
 import type { Pod } from '../api/types.ts';
-import { messageOf, settleAll } from '../exec/errors.ts';
+import { allSettledOrThrow, messageOf } from '../exec/errors.ts';
 import { StepClock } from '../exec/step-clock.ts';
 import { Backoff } from './backoff.ts';
 import { containerHash } from './container-config.ts';
 import type { EventInput } from './events.ts';
-import { podLogDir } from './layout.ts';
+import { podLogDir, terminationLogPath } from './layout.ts';
 import { earliest, NotNow } from './not-now.ts';
 import { computePodActions, type PodRuntimeStatus } from './pod-actions.ts';
 import { clockOf, type PodState, runtimeStatusOf, staleContainers } from './pod-state.ts';
@@ -51,21 +51,25 @@ export class PodSyncer {
     }
     const phase = this.#context.status.write(state, this.#runtime(pod));
     if (isTerminal(phase)) return this.#finish(state);
-    await state.writes;
+    await this.#written(state);
     if (phase === 'Running') this.#context.status.publishSteps(state);
     return earliest(retry, deadline);
   }
 
   /** Stops the containers with their grace, gives everything back, and removes the object. */
   async syncTerminatingPod(state: PodState): Promise<SyncOutcome> {
-    const { runtime, paths, status } = this.#context;
+    const { paths, status } = this.#context;
     const { pod } = state;
     const uid = pod.metadata.uid;
-    await this.#stopContainers(pod);
-    const { sandboxes } = this.#runtime(pod);
-    for (const sandbox of sandboxes) await runtime.stopPodSandbox(sandbox.id);
-    for (const sandbox of sandboxes) await runtime.removePodSandbox(sandbox.id);
-    await tearDownPodDir(paths.pods, uid);
+    try {
+      await this.#stopContainers(pod, state.graceOverride ?? pod.metadata.deletionGracePeriodSeconds);
+      await this.#removeSandboxes(pod);
+      await tearDownPodDir(paths.pods, uid);
+    } catch (error) {
+      const message = `error killing pod: ${messageOf(error)}`;
+      this.#record(pod, { type: 'Warning', reason: 'FailedKillPod', message });
+      throw error; // the worker tries again
+    }
     rmSync(podLogDir(paths, pod), { recursive: true, force: true });
     this.#starter.forget(uid);
     this.#sandboxBackoff.forget(uid);
@@ -102,6 +106,9 @@ export class PodSyncer {
       this.#record(pod, { type: 'Warning', reason: 'FailedMount', message: messageOf(error) });
       throw new NotNow(messageOf(error), 5000);
     });
+    // Created by a daemon that died before it could start them: they never ran, and are made anew.
+    for (const { id, state: stands } of this.#runtime(pod).containers)
+      if (stands === 'created') await runtime.removeContainer(id);
     const before = this.#runtime(pod);
     const actions = computePodActions(pod, before, containerHash);
     if (actions.killPod) await this.#dropSandboxes(pod, before, actions.createSandbox);
@@ -120,11 +127,22 @@ export class PodSyncer {
         throw this.#sandboxFailed(state, error);
       });
     const retry = earliest(created.retryMs, await this.#starter.start(state, created.ids));
+    await this.#dropStale(state);
+    return retry;
+  }
+
+  /** Forgets containers that nobody asks for any more, and dead sandboxes that hold none. */
+  async #dropStale({ pod, messages }: PodState): Promise<void> {
+    const { runtime, paths } = this.#context;
     for (const old of staleContainers(this.#runtime(pod))) {
       await runtime.removeContainer(old.id);
+      messages.delete(old.id);
       rmSync(old.logPath, { force: true });
+      rmSync(terminationLogPath(paths, pod.metadata.uid, old.name, old.attempt), { force: true });
     }
-    return retry;
+    const { sandboxes, containers } = this.#runtime(pod);
+    for (const { id } of sandboxes.slice(1))
+      if (!containers.some(({ sandboxId }) => sandboxId === id)) await runtime.removePodSandbox(id);
   }
 
   async #dropSandboxes(pod: Pod, before: PodRuntimeStatus, willReplace: boolean): Promise<void> {
@@ -168,7 +186,7 @@ export class PodSyncer {
     return new NotNow(message, this.#sandboxBackoff.delay(uid));
   }
 
-  async #stopContainers(pod: Pod, graceSeconds = pod.metadata.deletionGracePeriodSeconds): Promise<void> {
+  async #stopContainers(pod: Pod, graceSeconds: number | undefined): Promise<void> {
     const grace = graceSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30;
     const running = this.#runtime(pod).containers.filter((container) => container.state !== 'exited');
     const stops = running.map(({ id, name }) => {
@@ -180,30 +198,36 @@ export class PodSyncer {
       });
       return this.#context.runtime.stopContainer(id, grace);
     });
-    const failed = (await Promise.allSettled(stops)).flatMap((r) =>
-      r.status === 'rejected' ? [r.reason] : [],
-    );
-    await settleAll(
-      `stopping ${pod.metadata.name}`,
-      failed.map((reason) => () => Promise.reject(reason)),
-    );
+    await allSettledOrThrow(`stopping ${pod.metadata.name}`, stops);
+  }
+
+  /** Resolves when the API has the status. @throws what the write failed with; the worker tries again */
+  async #written(state: PodState): Promise<void> {
+    await state.writes;
+    const { writeError } = state;
+    state.writeError = undefined;
+    if (writeError !== undefined) throw writeError;
   }
 
   async #finish(state: PodState): Promise<SyncOutcome> {
     await this.#stopContainers(state.pod, state.pod.spec.terminationGracePeriodSeconds);
     this.#context.status.write(state, this.#runtime(state.pod));
-    await state.writes;
+    await this.#written(state); // what is given back next is all that knows the exit codes
     return this.#giveBack(state);
   }
 
   /** A terminal Pod keeps its status, logs and volumes until it is deleted; everything else goes now. */
   async #giveBack(state: PodState): Promise<SyncOutcome> {
-    const { runtime } = this.#context;
-    const { sandboxes } = this.#runtime(state.pod);
-    for (const sandbox of sandboxes) await runtime.stopPodSandbox(sandbox.id);
-    for (const sandbox of sandboxes) await runtime.removePodSandbox(sandbox.id);
+    await this.#removeSandboxes(state.pod);
     state.finished = true;
     return undefined;
+  }
+
+  async #removeSandboxes(pod: Pod): Promise<void> {
+    const { runtime } = this.#context;
+    const { sandboxes } = this.#runtime(pod);
+    for (const sandbox of sandboxes) await runtime.stopPodSandbox(sandbox.id);
+    for (const sandbox of sandboxes) await runtime.removePodSandbox(sandbox.id);
   }
 }
 

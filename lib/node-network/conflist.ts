@@ -3,12 +3,14 @@
 // the namespace (kernel/netns.ts), at no cost of a plugin run. A person's own conflist in the folder wins.
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { formatIp, networkOf, parseCidr, sameIp } from '../cni/address.ts';
+import { type Cidr, formatIp, networkOf, overlap, parseCidr, sameIp } from '../cni/address.ts';
 import { PodwireError } from '../exec/errors.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 
 export interface DefaultNetwork {
+  /** Of the node, see NodePaths: networks of several nodes on one machine must not share a name. */
+  readonly tag: string;
   /** `10.244.0.0/24`, or one a family with a comma between: `10.244.0.0/24,fd00:10:244::/64`. */
   readonly podCidr: string;
   readonly bridge: string;
@@ -16,6 +18,17 @@ export interface DefaultNetwork {
   readonly dataDir: string;
   readonly mtu?: number | undefined;
 }
+
+// Source: RFC 6890 and the IANA special-purpose registries.
+const reserved = [
+  ['0.0.0.0/8', '"this network" (0.0.0.0/8)'],
+  ['127.0.0.0/8', 'loopback (127.0.0.0/8)'],
+  ['169.254.0.0/16', 'link-local (169.254.0.0/16)'],
+  ['224.0.0.0/3', 'multicast and reserved (224.0.0.0/3)'],
+  ['::/127', 'loopback (::1)'],
+  ['fe80::/10', 'link-local (fe80::/10)'],
+  ['ff00::/8', 'multicast (ff00::/8)'],
+].map(([cidr, what]) => ({ cidr: parseCidr(cidr as string) as Cidr, what }));
 
 /** The ranges of a --pod-cidr, checked. @throws PodwireError INVALID_POD_CIDR that names the value */
 export function parsePodCidr(podCidr: string): string[] {
@@ -28,6 +41,8 @@ export function parsePodCidr(podCidr: string): string[] {
     if (!sameIp(cidr.ip, networkOf(cidr)))
       throw bad(`has host bits; did you mean ${formatIp(networkOf(cidr))}/${cidr.length}?`);
     if (cidr.length > (cidr.ip.family === 4 ? 30 : 126)) throw bad('has no room for Pods');
+    const special = reserved.find((range) => overlap(range.cidr, cidr));
+    if (special) throw bad(`overlaps ${special.what}; expected a private network such as 10.244.0.0/24`);
     return cidr;
   });
   const families = cidrs.map((cidr) => cidr.ip.family);
@@ -42,12 +57,15 @@ export function parsePodCidr(podCidr: string): string[] {
 /** Bridge of a node: `podwire0`, or `pw<tag>` where several nodes share a machine. */
 export const bridgeName = (tag: string): string => (tag === '' ? 'podwire0' : `pw${tag}`);
 
+/** Name of the node's own network: the CNI cache, leases and GC go by it, so two nodes must not share one. */
+export const networkName = (tag: string): string => (tag === '' ? 'podwire' : `podwire-${tag}`);
+
 /** The conflist as an object. Pure. */
-export function defaultConflist({ podCidr, bridge, dataDir, mtu }: DefaultNetwork): object {
+export function defaultConflist({ tag, podCidr, bridge, dataDir, mtu }: DefaultNetwork): object {
   const cidrs = parsePodCidr(podCidr);
   return {
     cniVersion: '1.1.0',
-    name: 'podwire',
+    name: networkName(tag),
     plugins: [
       {
         type: 'bridge',
@@ -72,7 +90,7 @@ export function defaultConflist({ podCidr, bridge, dataDir, mtu }: DefaultNetwor
  */
 export function writeDefaultConflist(
   paths: NodePaths,
-  network: Omit<DefaultNetwork, 'dataDir'>,
+  network: Omit<DefaultNetwork, 'dataDir' | 'tag'>,
 ): string | undefined {
   mkdirSync(paths.cniConf, { recursive: true, mode: 0o755 });
   mkdirSync(paths.cni, { recursive: true, mode: 0o700 });
@@ -81,7 +99,7 @@ export function writeDefaultConflist(
   const present = readdirSync(paths.cniConf).filter((name) => /\.(conflist|conf|json)$/.test(name));
   const own = present.length === 1 && existsSync(file) && readIfThere(file) === readIfThere(copy);
   if (present.length > 0 && !own) return undefined;
-  const text = `${JSON.stringify(defaultConflist({ ...network, dataDir: join(paths.cni, 'networks') }), null, 2)}\n`;
+  const text = `${JSON.stringify(defaultConflist({ ...network, tag: paths.tag, dataDir: join(paths.cni, 'networks') }), null, 2)}\n`;
   replaceFile(copy, text);
   replaceFile(file, text, { mode: 0o644 });
   return file;

@@ -11,9 +11,12 @@ const ifname = 'eth0';
 export class CniNetwork implements PodNetwork {
   readonly #cni: Cni;
   readonly #confDir: string;
-  constructor(cni: Cni, confDir: string) {
+  readonly #isOwn: (network: string) => boolean;
+  /** `isOwn`: whether a network of that name is this node's alone (not, say, shared with containerd). */
+  constructor(cni: Cni, confDir: string, isOwn: (network: string) => boolean) {
     this.#cni = cni;
     this.#confDir = confDir;
+    this.#isOwn = isOwn;
   }
 
   async setup(request: NetworkRequest): Promise<string[]> {
@@ -31,8 +34,11 @@ export class CniNetwork implements PodNetwork {
   }
 
   async collectGarbage(sandboxIds: readonly string[]): Promise<void> {
+    const list = loadDefault(this.#confDir);
     const valid = sandboxIds.map((containerId) => ({ containerId, ifname }));
-    await this.#cni.gcNetworkList(loadDefault(this.#confDir), valid);
+    // GC takes away all that it is not told of: right only on a network that nobody but this node uses.
+    if (this.#isOwn(list.name)) await this.#cni.gcNetworkList(list, valid);
+    else await this.#cni.forgetStale(list, valid);
   }
 }
 

@@ -4,10 +4,10 @@
 import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PodSandboxConfig } from '../container/cri.ts';
-import { settleAll } from '../exec/errors.ts';
+import { allSettledOrThrow, settleAll } from '../exec/errors.ts';
 import { type Exec, run } from '../exec/exec.ts';
 import type { StepClock } from '../exec/step-clock.ts';
-import { Undo } from '../exec/undo.ts';
+import { Undo, undoFailed } from '../exec/undo.ts';
 import { attach, ensureCgroup, killCgroup, removeCgroup, warmCgroupMoves } from '../kernel/cgroup.ts';
 import { readIfThere } from '../kernel/files.ts';
 import { mountTmpfs, unmountAll } from '../kernel/mount.ts';
@@ -56,9 +56,18 @@ export function startSandbox(
   };
   const files = sandboxFiles(context.paths.sandboxes, record.id);
   const undo = new Undo();
-  const undone = (cause: unknown) => {
+  const undone = async (cause: unknown): Promise<never> => {
     undo.push(beforeUndo); // last in, first out
-    return undo.fail(`sandbox ${record.id}`, cause);
+    try {
+      await undo.run(`sandbox ${record.id}`);
+    } catch (undoing) {
+      // Something is still there: the record stays, for stopSandbox to try again.
+      record.state = 'notready';
+      saveRecord(files, record);
+      throw undoFailed(cause, undoing);
+    }
+    forgetSandbox(context, record.id);
+    throw cause;
   };
 
   void warmCgroupMoves(); // never rejects; the first move after a pause waits for the kernel, so it begins now
@@ -101,7 +110,6 @@ async function makeNamespaces({
   const cgroup = podCgroup(paths, config.uid);
   mkdirSync(paths.sandboxes, { recursive: true, mode: 0o700 });
   mkdirSync(files.dir, { mode: 0o700 });
-  undo.push(() => rmSync(files.dir, { recursive: true, force: true }));
   saveRecord(files, record); // the intent: from here on a crash can be cleaned up after
   mkdirSync(files.shm, { mode: 0o755 });
   for (const pin of [files.ipc, files.uts, files.pid]) writeFileSync(pin, '', { mode: 0o600 });
@@ -112,6 +120,7 @@ async function makeNamespaces({
 
   undo.push(() => removeCgroup(cgroup));
   undo.push(() => unmountAll(files.dir, exec));
+  undo.push(() => killPause(record, files));
   const steps: Promise<unknown>[] = [];
   if (config.namespaces.network === 'pod') {
     undo.push(() => deleteNetns(id, exec));
@@ -201,7 +210,6 @@ async function connect({ context, record, files, undo, clock }: Making & { undo:
   if (record.config.namespaces.network !== 'pod') return;
   const request = requestOf({ record, files });
   undo.push(() => context.network.teardown(request));
-  undo.push(() => killPause(record, files)); // may have started beside us; it must not outlive a failure
   record.ips = await clock.step('network', () => context.network.setup(request));
 }
 
@@ -236,24 +244,21 @@ export const pauseAlive = (record: SandboxRecord): boolean =>
  * The record stays (state 'stopped') until forgetSandbox.
  */
 export async function stopSandbox(context: SandboxContext, record: SandboxRecord): Promise<void> {
-  const { paths, network, exec = run } = context;
+  const { paths, exec = run } = context;
   const files = sandboxFiles(paths.sandboxes, record.id);
   const cgroup = podCgroup(paths, record.config.uid);
   const hasNetns = record.config.namespaces.network === 'pod';
-  const parts = await Promise.allSettled([
-    settleAll('network', [
-      () => hasNetns && network.teardown(requestOf({ record, files })),
-      () => hasNetns && deleteNetns(record.id, exec),
-    ]),
-    settleAll('namespaces', [
-      () => killPause(record, files),
-      () => killCgroup(cgroup), // whatever else escaped into it
-      () => unmountAll(files.dir, exec),
-    ]),
+  const network = settleAll('network', [
+    () => hasNetns && context.network.teardown(requestOf({ record, files })),
+    () => hasNetns && deleteNetns(record.id, exec),
   ]);
-  const failed = parts.flatMap((part) => (part.status === 'rejected' ? [part.reason] : []));
+  const namespaces = settleAll('namespaces', [
+    () => killPause(record, files),
+    () => killCgroup(cgroup), // whatever else escaped into it
+    () => unmountAll(files.dir, exec),
+  ]);
   await settleAll(`sandbox ${record.id}`, [
-    ...failed.map((reason) => () => Promise.reject(reason)),
+    () => allSettledOrThrow('namespaces and network', [network, namespaces]),
     () => removeCgroup(cgroup),
   ]);
   record.state = 'stopped';

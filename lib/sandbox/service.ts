@@ -12,7 +12,7 @@ import type {
   RuntimeService,
 } from '../container/cri.ts';
 import type { ContainerRuntime, SandboxMounts } from '../container/runtime.ts';
-import { PodwireError, settleAll } from '../exec/errors.ts';
+import { allSettledOrThrow, PodwireError, settleAll } from '../exec/errors.ts';
 import type { StepClock } from '../exec/step-clock.ts';
 import { readIfThere } from '../kernel/files.ts';
 import { deleteNetns, netnsPath } from '../kernel/netns.ts';
@@ -37,11 +37,13 @@ import {
 const relistMs = 1000;
 
 interface Live {
-  readonly record: SandboxRecord;
+  record: SandboxRecord;
   /** Settles when the network is up; a failure has been undone. */
   ready: Promise<void>;
   /** Container creations under way: whoever takes the sandbox down waits for them. */
   readonly creating: Set<Promise<unknown>>;
+  /** No container may be created any more. */
+  closing?: boolean;
   stopping?: Promise<void> | undefined;
 }
 
@@ -59,25 +61,16 @@ export class LocalRuntime implements RuntimeService {
 
   async recover(): Promise<void> {
     await this.#containers.recover();
-    const { paths, exec } = this.#context;
-    for (const record of loadRecords(paths.sandboxes)) {
-      if (record.config === undefined) {
-        // A crash between mkdir and the intent: nothing was made yet but perhaps the folder.
-        await settleAll(`sandbox ${record.id}`, [
-          () => unmountAll(sandboxFiles(paths.sandboxes, record.id).dir, exec),
-          () => deleteNetns(record.id, exec),
-          () => forgetSandbox(this.#context, record.id),
-        ]);
-        continue;
-      }
-      const live: Live = { record, ready: Promise.resolve(), creating: new Set() };
-      this.#sandboxes.set(record.id, live);
-      if (record.state === 'ready' && !pauseAlive(record)) record.state = 'notready';
-      if (record.state === 'creating') {
-        await this.stopPodSandbox(record.id);
-        await this.removePodSandbox(record.id);
-      }
-    }
+    const { paths } = this.#context;
+    for (const record of loadRecords(paths.sandboxes))
+      await this.#adopt(record).catch((error) =>
+        this.#context.warn(`sandbox ${record.id} was left half made and could not be undone yet`, error),
+      );
+    for (const { id, sandboxId } of this.#containers.list())
+      if (!this.#sandboxes.has(sandboxId))
+        await this.#containers
+          .remove(id)
+          .catch((error) => this.#context.warn(`container ${id} of no sandbox was not removed`, error));
     await this.#context.network
       .collectGarbage([...this.#sandboxes.keys()])
       .catch((error) => this.#context.warn('addresses of dead sandboxes were not collected', error));
@@ -87,16 +80,43 @@ export class LocalRuntime implements RuntimeService {
     this.#relist = setInterval(() => this.#lookAtPauses(), relistMs);
   }
 
+  /** Takes a record up; what is half made is undone now, or later when that fails. */
+  async #adopt(record: ReturnType<typeof loadRecords>[number]): Promise<void> {
+    if (record.config === undefined) return this.#dropUnreadable(record.id);
+    const live: Live = { record, ready: Promise.resolve(), creating: new Set() };
+    this.#sandboxes.set(record.id, live);
+    const halfMade = record.state === 'creating';
+    if (halfMade || (record.state === 'ready' && !pauseAlive(record))) record.state = 'notready';
+    if (!halfMade) return;
+    await this.stopPodSandbox(record.id);
+    await this.removePodSandbox(record.id);
+  }
+
+  /** A crash before the record was written, or one that was cut short: whatever goes by its id is taken away. */
+  #dropUnreadable(id: string): Promise<void> {
+    const { paths, exec } = this.#context;
+    return settleAll(`sandbox ${id}`, [
+      () => unmountAll(sandboxFiles(paths.sandboxes, id).dir, exec),
+      () => deleteNetns(id, exec),
+      () => forgetSandbox(this.#context, id),
+    ]);
+  }
+
   async runPodSandbox(config: PodSandboxConfig, clock: StepClock): Promise<PodSandboxStatus> {
     const creating = new Set<Promise<unknown>>();
+    const live = { creating } as Live; // the rest is set before anything can ask for it
     const starting = startSandbox(this.#context, config, clock, async () => {
+      live.closing = true;
       await Promise.allSettled(creating);
       await this.#removeContainers(starting.record.id);
     });
     const { record } = starting;
-    const live: Live = { record, ready: starting.ready, creating };
+    live.record = record;
+    live.ready = starting.ready;
     this.#sandboxes.set(record.id, live);
-    starting.ready.catch(() => this.#sandboxes.delete(record.id));
+    starting.ready.catch(() => {
+      if (record.state === 'creating') this.#sandboxes.delete(record.id); // all of it is undone
+    });
     await starting.namespaces;
     return toStatus(record);
   }
@@ -117,8 +137,9 @@ export class LocalRuntime implements RuntimeService {
   }
 
   async #stop(live: Live): Promise<void> {
-    const started = await live.ready.then(() => true).catch(() => false);
-    if (!started) return; // its own undo took it down
+    await live.ready.catch(() => {});
+    live.closing = true;
+    if (live.record.state === 'creating') return; // its own undo took it down
     if (live.record.state === 'ready') {
       live.record.state = 'notready';
       saveRecord(this.#files(live.record.id), live.record);
@@ -148,6 +169,11 @@ export class LocalRuntime implements RuntimeService {
   async createContainer(sandboxId: string, config: ContainerConfig, clock: StepClock): Promise<string> {
     const live = this.#get(sandboxId);
     const { record } = live;
+    if (live.closing)
+      throw new PodwireError(
+        'SANDBOX_CLOSING',
+        `sandbox ${sandboxId} is being taken down: no container can be created in it`,
+      );
     const creation = this.#containers.create({
       sandbox: this.#mounts(record),
       podUid: record.config.uid,
@@ -229,11 +255,17 @@ export class LocalRuntime implements RuntimeService {
 
   async #killContainers(sandboxId: string): Promise<void> {
     const running = this.#ofSandbox(sandboxId).filter((container) => container.state !== 'exited');
-    await allOf(running.map((container) => this.#containers.stop(container.id, 0)));
+    await allSettledOrThrow(
+      'containers',
+      running.map((container) => this.#containers.stop(container.id, 0)),
+    );
   }
 
   async #removeContainers(sandboxId: string): Promise<void> {
-    await allOf(this.#ofSandbox(sandboxId).map((container) => this.#containers.remove(container.id)));
+    await allSettledOrThrow(
+      'containers',
+      this.#ofSandbox(sandboxId).map((container) => this.#containers.remove(container.id)),
+    );
   }
 
   #mounts(record: SandboxRecord): SandboxMounts {
@@ -254,14 +286,4 @@ export class LocalRuntime implements RuntimeService {
       cgroupParent: podCgroup(this.#context.paths, record.config.uid),
     };
   }
-}
-
-/** Waits for all, then throws what failed. */
-async function allOf(work: ReadonlyArray<Promise<unknown>>): Promise<void> {
-  const results = await Promise.allSettled(work);
-  const failed = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
-  await settleAll(
-    'containers',
-    failed.map((reason) => () => Promise.reject(reason)),
-  );
 }

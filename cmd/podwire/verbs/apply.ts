@@ -41,6 +41,7 @@ type One = (
 
 async function runEach(context: Context, options: ApplyOptions, one: One): Promise<void> {
   const entries = readSources(required(options.filename), options).flatMap(parseManifests);
+  if (entries.length === 0) throw new UsageError('no objects passed: the files and folders given hold none');
   const work = { context, client: await context.client(), dryRun: dryRunOf(options.dryRun) };
   const format =
     options.output === undefined

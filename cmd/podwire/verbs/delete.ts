@@ -62,7 +62,9 @@ export function graceSeconds(
     throw new UsageError('--force and --grace-period greater than 0 cannot be specified together');
   if (options.now) return 1;
   if (options.force) return 0;
-  return given === undefined || given < 0 ? undefined : given;
+  if (given === undefined || given < 0) return undefined;
+  // As kubectl: without --force the containers' end is waited for, so 0 means "as soon as may be".
+  return Math.max(given, 1);
 }
 
 function line(target: Selected, options: DeleteVerbOptions, grace: number | undefined): string {

@@ -108,7 +108,7 @@ const cases: { name: string; object: unknown; says: string[]; isForm?: boolean }
     says: [
       'metadata.creationTimestamp: Invalid value: "yesterday": must be a time like 2026-01-31T08:00:00Z (RFC 3339), not a string',
       'metadata.labels[a]: Invalid value: 1: must be a string, not a number',
-      'spec.containers[0].resources.limits[memory]: Invalid value: "64Mib": must be a quantity like 100m, 0.5 or 64Mi, not a string',
+      'spec.containers[0].resources.limits[memory]: Invalid value: "64Mib": must be a quantity such as 100m, 0.5 or 64Mi, not a string',
       'spec.tolerations[0].tolerationSeconds: Invalid value: 1e+300: must be an integer, not a number',
     ],
     isForm: true,

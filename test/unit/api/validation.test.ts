@@ -181,7 +181,6 @@ const specs: { name: string; spec: object; says: string[] }[] = [
     }),
     says: [
       'spec.containers[0].resources.limits[memory]: Invalid value: "-1": must be greater than or equal to 0',
-      'spec.containers[0].resources.requests[memory]: Invalid value: "-1": must be greater than or equal to 0',
       'spec.containers[0].resources.requests: Invalid value: "200m": must be less than or equal to cpu limit of 100m',
       `spec.containers[0].resources.limits[nvidia.com/gpu]: ${later}`,
       `spec.containers[0].resources.requests[nvidia.com/gpu]: ${later}`,

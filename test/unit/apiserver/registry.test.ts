@@ -119,8 +119,37 @@ t.test('deletions, decided', async (t) => {
     },
   ];
   for (const c of cases)
-    t.match(decideDeletion('pods', c.object, { requested: c.requested, now }), c.is, c.name);
-  t.match(decideDeletion('nodes', pod(), { requested: 30, now }), { action: 'remove' }, 'only Pods wait');
+    t.match(
+      decideDeletion('pods', c.object, {
+        requested: c.requested,
+        now,
+        served: c.object.spec.nodeName !== undefined,
+      }),
+      c.is,
+      c.name,
+    );
+  t.match(
+    decideDeletion('nodes', pod(), { requested: 30, now, served: false }),
+    { action: 'remove' },
+    'only Pods wait',
+  );
+});
+
+t.test('a Pod of a node that nobody serves is removed at once', async (t) => {
+  const { registry, close } = await startRegistry({ isServed: (node) => node === 'here' });
+  t.teardown(close);
+  for (const [nodeName, left] of [
+    ['here', 1],
+    ['elsewhere', 1],
+  ] as const) {
+    await registry.create(
+      'pods',
+      { metadata: { name: nodeName }, spec: { nodeName, containers: [{ name: 'a', image: 'i' }] } },
+      { namespace: 'default' },
+    );
+    await registry.delete('pods', { namespace: 'default', name: nodeName });
+    t.equal((await registry.list('pods')).items.length, left, nodeName);
+  }
 });
 
 t.test('finalizers hold an object until the last is gone', async (t) => {

@@ -42,6 +42,7 @@ for (const [text, message] of refused)
 
 t.test('the default conflist', async (t) => {
   const conflist = defaultConflist({
+    tag: '',
     podCidr: '10.244.0.0/24',
     bridge: 'podwire0',
     dataDir: '/d',

@@ -1,0 +1,41 @@
+// The daemon's flags, remembered from start to start: `podwire up` after a crash means the node as it was.
+// Assumes one daemon a root. What is given wins over what is remembered, and that over the defaults.
+// `podwire down --pods` forgets them.
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { readIfThere, replaceFile } from '../../lib/kernel/files.ts';
+import type { NodePaths } from '../../lib/kernel/paths.ts';
+
+export interface Flags {
+  readonly podCidr: string;
+  readonly nodeName?: string;
+  readonly nodeIp?: string;
+  readonly runtime: 'crun' | 'runc';
+  readonly cniBinDir?: readonly string[];
+  /** 0: no limit. */
+  readonly podPidsLimit: number;
+  readonly maxPods: number;
+  readonly clusterDns: readonly string[];
+  readonly clusterDomain: string;
+}
+
+const file = (paths: NodePaths): string => join(paths.state, 'flags.json');
+
+/** The flags of the last start; undefined before the first. */
+export function rememberedFlags(paths: NodePaths): Flags | undefined {
+  const text = readIfThere(file(paths));
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text) as Flags;
+  } catch {
+    return undefined; // cut short by a full disk: as good as none
+  }
+}
+
+export function rememberFlags(paths: NodePaths, flags: Flags): void {
+  replaceFile(file(paths), JSON.stringify(flags));
+}
+
+export function forgetFlags(paths: NodePaths): void {
+  rmSync(file(paths), { force: true });
+}
