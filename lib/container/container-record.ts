@@ -98,8 +98,8 @@ export function loadContainers(paths: NodePaths): Array<{ id: string; record: Co
 }
 
 function parseRecord(paths: NodePaths, id: string): ContainerRecord | undefined {
-  const text = readIfThere(containerFiles(paths, id).record);
   try {
+    const text = readIfThere(containerFiles(paths, id).record);
     return text === undefined ? undefined : (JSON.parse(text) as ContainerRecord);
   } catch {
     return undefined;

@@ -1,9 +1,10 @@
 // The containers that this node knows: records and their changes by death, kill and recovery.
 // Invariants: a record in the table has a bundle folder on disk; `exit` is set once; whoever waits for an end is told
 // after the record was saved. Assumes one table a node. A map access a question.
-import { existsSync, readdirSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../exec/errors.ts';
 import type { Exec } from '../exec/exec.ts';
 import { killCgroup, oomKills } from '../kernel/cgroup.ts';
 import { readIfThere } from '../kernel/files.ts';
@@ -30,26 +31,39 @@ export interface Live {
 }
 
 const killWaitMs = 10_000;
+/** What a timer of Node holds (24.8 days); anything longer would end at once. */
+const longestTimerMs = 2 ** 31 - 1;
+
+export interface TableOptions {
+  readonly paths: NodePaths;
+  readonly runtimeOf: (record: ContainerRecord) => OciRuntime;
+  readonly exec: Exec;
+  /** What failed and was gone past; the Pod's uid is '' where none is known. */
+  readonly warn: (podUid: string, message: string) => void;
+}
 
 export class ContainerTable {
+  readonly #options: TableOptions;
   readonly #paths: NodePaths;
-  readonly #runtimeOf: (record: ContainerRecord) => OciRuntime;
   readonly #exec: Exec;
   readonly #live = new Map<string, Live>();
   readonly #listeners: Array<(live: Live) => void> = [];
   readonly #waiters = new Map<string, Array<() => void>>();
   readonly #watcher: ExitWatcher;
+  /** The last warning of each container, as what is looked at every second fails every second. */
+  readonly #warned = new Map<string, string>();
 
-  constructor(paths: NodePaths, runtimeOf: (record: ContainerRecord) => OciRuntime, exec: Exec) {
-    this.#paths = paths;
-    this.#runtimeOf = runtimeOf;
-    this.#exec = exec;
+  constructor(options: TableOptions) {
+    this.#options = options;
+    this.#paths = options.paths;
+    this.#exec = options.exec;
     this.#watcher = new ExitWatcher({
-      exits: paths.exits,
+      exits: this.#paths.exits,
       live: () => this.#unfinished(),
       isLive: (id) => this.#live.get(id)?.record.exit === undefined && this.#live.has(id),
       onExit: (id, exit) => this.#ended(id, exit),
-      onLost: (id) => void this.#lost(id),
+      onLost: (id) => void this.#lost(id, monitorDied).catch((error) => this.#warn(id, 'ending it', error)),
+      onError: (error, id = '') => this.#warn(id, `watching ${this.#paths.exits}`, error),
     });
   }
 
@@ -91,6 +105,16 @@ export class ContainerTable {
     killConmon(live);
     await removeBundle(live.files, live.record.cgroup, this.#exec);
     this.#live.delete(live.record.id);
+    this.#warned.delete(live.record.id);
+  }
+
+  /** Writes the record of what has happened already: a full disk changes nothing about that, and is only told. */
+  save({ record, files }: Live): void {
+    try {
+      saveContainer(files, record);
+    } catch (error) {
+      this.#warn(record.id, 'its record could not be written', error);
+    }
   }
 
   /** Gives back everything but the record: the runtime could not make the container. */
@@ -118,21 +142,44 @@ export class ContainerTable {
     );
   }
 
-  /** Reads what an earlier daemon left. */
+  /** Reads what an earlier daemon left. One container's trouble is told, and is not the node's. */
   async recover(): Promise<void> {
-    for (const { id, record } of loadContainers(this.#paths)) {
+    const loaded = loadContainers(this.#paths);
+    for (const { id, record } of loaded) {
       const files = containerFiles(this.#paths, id);
-      if (!record || record.state === 'creating') await this.#undoHalfMade(files, record);
-      else await this.#adopt({ record, files });
+      try {
+        if (!record || record.state === 'creating') await this.#undoHalfMade(files, record);
+        else await this.#adopt({ record, files });
+      } catch (error) {
+        if (record) this.#keepAsLost({ record, files }, error);
+        this.#warn(id, 'could not be recovered', error);
+      }
     }
-    await this.#sweepOverlays();
+    await this.#sweep(new Set(loaded.map(({ id }) => id))).catch((error) =>
+      this.#warn('', 'looking for what earlier ones left', error),
+    );
   }
 
-  /** Records die with the boot, what containers wrote to their roots does not. */
-  async #sweepOverlays(): Promise<void> {
-    const orphans = readdirSync(this.#paths.overlay).filter((id) => isContainerId(id) && !this.#live.has(id));
-    for (const id of orphans)
-      await rm(containerFiles(this.#paths, id).overlay, { recursive: true, force: true });
+  /** In memory only: whoever lists it may remove it, and the next daemon tries what its record on disk says. */
+  #keepAsLost(live: Live, error: unknown): void {
+    const finishedAt = new Date().toISOString();
+    const message = `it could not be recovered: ${messageOf(error)}`;
+    live.record.exit ??= { code: 137, finishedAt, reason: 'ContainerStatusUnknown', message };
+    live.record.state = 'exited';
+    this.add(live);
+  }
+
+  /** Records die with the boot, what containers wrote to their roots does not; a conmon may write after all is removed. */
+  async #sweep(known: ReadonlySet<string>): Promise<void> {
+    const ids = [this.#paths.overlay, this.#paths.exits].flatMap((folder) => readdirSync(folder));
+    for (const id of new Set(ids.filter((id) => isContainerId(id) && !known.has(id))))
+      await removeBundle(containerFiles(this.#paths, id), undefined, this.#exec).catch((error) =>
+        this.#warn(id, 'what it left could not be removed', error),
+      );
+    // conmon's temporary files: ID.XXXXXX
+    for (const name of readdirSync(this.#paths.exits))
+      if (!known.has(name.slice(0, 64)) && isContainerId(name.slice(0, 64)))
+        rmSync(join(this.#paths.exits, name), { force: true });
   }
 
   async #undoHalfMade(files: ContainerFiles, record: ContainerRecord | undefined): Promise<void> {
@@ -144,18 +191,21 @@ export class ContainerTable {
   }
 
   async #adopt(live: Live): Promise<void> {
-    const { record, files } = live;
+    const { record } = live;
     this.add(live);
     if (record.exit || this.#watcher.look(record.id) || record.startError !== undefined) return;
-    if (!record.conmon || !isAlive(record.conmon)) return this.#lost(record.id);
+    if (!record.conmon || !isAlive(record.conmon)) return this.#lost(record.id, monitorDied);
     if (record.state !== 'starting') return;
-    record.state = (await this.#runs(record)) ? 'running' : 'created';
-    saveContainer(files, record);
+    const runs = await this.#runs(record).catch((error: unknown) => error as Error);
+    if (runs instanceof Error)
+      return this.#lost(record.id, `whether it ran could not be found out: ${runs.message}`);
+    record.state = runs ? 'running' : 'created';
+    this.save(live);
   }
 
   /** Asks the runtime whether a container whose start was under way has begun to run. */
   async #runs(record: ContainerRecord): Promise<boolean> {
-    const { stdout } = await this.#exec({ argv: stateArgv(this.#runtimeOf(record), record.id) });
+    const { stdout } = await this.#exec({ argv: stateArgv(this.#options.runtimeOf(record), record.id) });
     return (JSON.parse(stdout) as { status: string }).status !== 'created';
   }
 
@@ -175,12 +225,12 @@ export class ContainerTable {
     this.#finish(live, { code, finishedAt: at, reason });
   }
 
-  /** conmon died without an exit file: nobody reaps or logs the container any more, so it is ended. */
-  async #lost(id: string): Promise<void> {
+  /** Nobody reaps or logs it any more, or nobody knows what it does: it is ended, its exit code is not known. */
+  async #lost(id: string, why: string): Promise<void> {
     const live = this.#live.get(id);
     if (!live || live.record.exit) return;
     const { record } = live;
-    const message = 'its monitor (conmon) died; the container was killed and its exit code is not known';
+    const message = `${why}; the container was killed and its exit code is not known`;
     if (record.pid) signal(record.pid, 'SIGKILL');
     await killCgroup(record.cgroup).catch(() => {}); // removal kills again, and reports
     const finishedAt = new Date().toISOString();
@@ -189,13 +239,27 @@ export class ContainerTable {
   }
 
   #finish(live: Live, exit: ContainerExit): void {
-    const { record, files } = live;
+    const { record } = live;
     record.exit = exit;
     record.state = 'exited';
-    saveContainer(files, record);
+    this.save(live);
     for (const wake of this.#waiters.get(record.id) ?? []) wake();
     this.#waiters.delete(record.id);
-    for (const listener of this.#listeners) listener(live);
+    for (const listener of this.#listeners)
+      try {
+        listener(live);
+      } catch (error) {
+        this.#warn(record.id, 'telling of its end', error);
+      }
+  }
+
+  #warn(id: string, what: string, error: unknown): void {
+    const record = this.#live.get(id)?.record;
+    const name = record ? `container ${record.config.name} (${id})` : id ? `container ${id}` : 'containers';
+    const message = `${name}: ${what}: ${messageOf(error)}`;
+    if (this.#warned.get(id) === message) return;
+    this.#warned.set(id, message);
+    this.#options.warn(record?.podUid ?? '', message);
   }
 
   /** True when it has ended within the time. */
@@ -207,7 +271,7 @@ export class ContainerTable {
       waiters.push(() => resolve(true));
       this.#waiters.set(record.id, waiters);
     });
-    const over = sleep(limitMs, false, { signal: limit.signal }).catch(() => false);
+    const over = sleep(Math.min(limitMs, longestTimerMs), false, { signal: limit.signal }).catch(() => false);
     try {
       return await Promise.race([ended, over]);
     } finally {
@@ -215,6 +279,8 @@ export class ContainerTable {
     }
   }
 }
+
+const monitorDied = 'its monitor (conmon) died';
 
 /** Of a container that is to vanish: its monitor has nothing left to tell. */
 function killConmon({ record, files }: Live): void {

@@ -1,6 +1,6 @@
 // Sees containers die: conmon writes a file with the exit code for each into one folder.
-// Assumes inotify, which may lose events, so the folder is also looked through once a second; that look also finds
-// conmons that died without a word. One watch for all; the look costs a stat and a /proc read a live container.
+// Assumes inotify, which may lose events or be used up, so the folder is also looked through once a second; that look also
+// finds conmons that died without a word. One watch for all; the look costs a stat and a /proc read a live container.
 import { type FSWatcher, mkdirSync, readFileSync, statSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { isAlive, type ProcessIdentity } from '../kernel/process.ts';
@@ -21,6 +21,8 @@ export interface ExitWatcherOptions {
   readonly onExit: (id: string, exit: ExitFile) => void;
   /** conmon is gone and left no exit file: nobody will ever tell the exit code. */
   readonly onLost: (id: string) => void;
+  /** What failed while nobody called: of one container, or (no id) of the watch, which the look then stands in for. */
+  readonly onError: (error: unknown, id?: string) => void;
 }
 
 export interface ExitFile {
@@ -50,11 +52,7 @@ export class ExitWatcher {
   constructor(options: ExitWatcherOptions) {
     this.#options = options;
     mkdirSync(options.exits, { recursive: true, mode: 0o700 });
-    // conmon writes NAME.XXXXXX and renames it: only whole files bear the id.
-    this.#watcher = watch(options.exits, { persistent: false }, (_, name) => {
-      if (name && options.isLive(name)) this.look(name);
-    });
-    this.#watcher.on('error', () => this.#stopWatching()); // the slow look goes on
+    this.#watcher = this.#watch();
     this.#timer = setInterval(() => this.lookAtAll(), relistMs);
     this.#timer.unref();
   }
@@ -67,16 +65,43 @@ export class ExitWatcher {
   }
 
   lookAtAll(): void {
-    for (const { id, conmon } of [...this.#options.live()]) {
-      if (this.look(id) || !conmon || isAlive(conmon)) continue;
-      // It may have written between the two looks.
-      if (!this.look(id)) this.#options.onLost(id);
-    }
+    for (const { id, conmon } of [...this.#options.live()])
+      this.#guarded(id, () => {
+        if (this.look(id) || !conmon || isAlive(conmon)) return;
+        // It may have written between the two looks.
+        if (!this.look(id)) this.#options.onLost(id);
+      });
   }
 
   close(): void {
     this.#stopWatching();
     clearInterval(this.#timer);
+  }
+
+  #watch(): FSWatcher | undefined {
+    const { exits, isLive, onError } = this.#options;
+    try {
+      // conmon writes NAME.XXXXXX and renames it: only whole files bear the id.
+      const watcher = watch(exits, { persistent: false }, (_, name) => {
+        if (name && isLive(name)) this.#guarded(name, () => this.look(name));
+      });
+      return watcher.on('error', (error) => {
+        this.#stopWatching();
+        onError(error);
+      });
+    } catch (error) {
+      onError(error); // the machine has no inotify instance left
+      return undefined;
+    }
+  }
+
+  /** Runs what a timer or the kernel asked for: an error there would end the daemon. */
+  #guarded(id: string, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#options.onError(error, id);
+    }
   }
 
   #stopWatching(): void {

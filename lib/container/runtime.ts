@@ -43,7 +43,7 @@ export interface ContainerRuntimeOptions {
   readonly conmon: string;
   readonly exec?: Exec;
   readonly startDaemon?: StartReportingDaemon;
-  /** What was asked for and left out, for an event of the Pod. */
+  /** What was asked for and left out, or failed while nobody waited; the Pod's uid is '' where none is known. */
   readonly onWarning?: (podUid: string, message: string) => void;
 }
 
@@ -99,7 +99,12 @@ class ConmonRuntime implements ContainerRuntime {
     this.#runtime = ociRuntime(options.ociRuntime, runtimeStateDir(paths));
     for (const folder of [paths.containers, paths.overlay, runtimeStateDir(paths)])
       mkdirSync(folder, { recursive: true, mode: 0o700 });
-    this.#table = new ContainerTable(paths, (record) => this.#runtimeOf(record), exec);
+    this.#table = new ContainerTable({
+      paths,
+      exec,
+      runtimeOf: (record) => this.#runtimeOf(record),
+      warn: (podUid, message) => options.onWarning?.(podUid, message),
+    });
     options.images.addUser((imageId) => this.#table.userOfImage(imageId));
   }
 
@@ -209,9 +214,9 @@ class ConmonRuntime implements ContainerRuntime {
       return;
     }
     if (record.startError !== undefined) this.#failStart(live, record.startError);
-    record.state = 'starting';
-    record.startedAt = new Date().toISOString();
-    saveContainer(files, record);
+    const begun = { state: 'starting', startedAt: new Date().toISOString() } as const;
+    saveContainer(files, { ...record, ...begun }); // a full disk leaves it as it was: to be started again
+    Object.assign(record, begun);
     try {
       await this.#exec({ argv: startArgv(this.#runtimeOf(record), id) });
     } catch (error) {
@@ -221,7 +226,7 @@ class ConmonRuntime implements ContainerRuntime {
     // It may have ended before the runtime's own process did.
     if ((record.state as ContainerRecord['state']) !== 'starting') return;
     record.state = 'running';
-    saveContainer(files, record);
+    this.#table.save(live);
   }
 
   #failStart(live: Live, message: string): never {
@@ -229,7 +234,7 @@ class ConmonRuntime implements ContainerRuntime {
     live.record.startedAt = now;
     live.record.exit = { code: 128, finishedAt: now, reason: 'StartError', message };
     live.record.state = 'exited';
-    saveContainer(live.files, live.record);
+    this.#table.save(live);
     throw new ContainerError(
       'RunContainerError',
       live.record.id,
