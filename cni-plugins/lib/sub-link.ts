@@ -12,7 +12,7 @@ import { sha256 } from '../../lib/kernel/hash.ts';
 import { ipJson } from '../../lib/kernel/ip.ts';
 import { defaultRouteDevice, isLinkName } from '../../lib/kernel/link.ts';
 import { kernelHas, lackOf, type LinkInfo, readLinkInfo } from '../../lib/kernel/link-info.ts';
-import type { NetOp } from '../../lib/kernel/net.ts';
+import type { LinkFacts, NetOp } from '../../lib/kernel/net.ts';
 import { writeSysctl } from '../../lib/kernel/sysctl.ts';
 import { ownCodes } from '../skel/codes.ts';
 import { delegate } from '../skel/delegate.ts';
@@ -47,9 +47,9 @@ export interface Making {
 export interface SubLinkKind<Conf extends SubLinkConf> {
   readonly type: 'macvlan' | 'vlan';
   readonly parseConf: (conf: Fields, args: Readonly<Record<string, string>>) => Conf;
-  readonly make: (conf: Conf, making: Making, parent: LinkInfo) => NetOp;
+  readonly make: (conf: Conf, making: Making) => NetOp;
   /** The MAC of the new link. */
-  readonly macOf: (op: NetOp, parent: LinkInfo) => string;
+  readonly macOf: (op: NetOp, parent: LinkFacts) => string;
   /** What of the kind's own settings is not as configured, in words. */
   readonly faults: (conf: Conf, seen: LinkInfo) => string[];
 }
@@ -76,11 +76,10 @@ const placeOf = (conf: SubLinkConf, call: PluginCall): string | undefined =>
   conf.linkInContainer ? netnsWord(call.netns) : undefined;
 
 /** @throws CniError 7 */
-async function findParent(conf: SubLinkConf, call: PluginCall): Promise<LinkInfo> {
+async function findParent(conf: SubLinkConf, call: PluginCall): Promise<LinkFacts> {
   const netns = placeOf(conf, call);
-  const { exec } = call.host;
   const name = conf.master || (await defaultDevice(call, netns));
-  const parent = name && (await readLinkInfo(name, { netns, exec }));
+  const parent = name === undefined ? undefined : await netOf(call).inspect(name, netns);
   const where = netns === undefined ? 'on this machine' : 'in the container';
   if (!parent)
     throw cniError(
@@ -89,7 +88,7 @@ async function findParent(conf: SubLinkConf, call: PluginCall): Promise<LinkInfo
         ? `master: no link ${name} ${where}`
         : `master: not given, and no default route ${where} to take one from`,
     );
-  if (conf.mtu !== undefined && conf.mtu > parent.mtu)
+  if (conf.mtu !== undefined && parent.mtu !== undefined && conf.mtu > parent.mtu)
     throw call.conf.bad('mtu', `at most ${parent.mtu}, the MTU of ${parent.name}`);
   return parent;
 }
@@ -133,7 +132,7 @@ interface Task<Conf extends SubLinkConf> {
   readonly kind: SubLinkKind<Conf>;
   readonly conf: Conf;
   readonly call: PluginCall;
-  readonly parent: LinkInfo;
+  readonly parent: LinkFacts;
   readonly undo: Undo;
 }
 
@@ -145,7 +144,7 @@ async function makeLink<Conf extends SubLinkConf>(task: Task<Conf>): Promise<str
   const there = netnsWord(call.netns);
   const mtu = conf.mtu === undefined ? {} : { mtu: conf.mtu };
   const target = conf.linkInContainer ? {} : { netns: there };
-  const op = kind.make(conf, { name, parent: parent.name, ...mtu, ...target }, parent);
+  const op = kind.make(conf, { name, parent: parent.name, ...mtu, ...target });
   try {
     await net.apply([op], placeOf(conf, call));
   } catch (error) {

@@ -29,6 +29,7 @@ export const ifla = {
   address: 1,
   ifname: 3,
   mtu: 4,
+  link: 5,
   master: 10,
   linkinfo: 18,
   ifalias: 20,
@@ -39,7 +40,7 @@ export const ifla = {
 export const infoKind = 1;
 const infoData = 2;
 const infoSlaveData = 5;
-export const ifa = { address: 1, local: 2, broadcast: 4 } as const;
+export const ifa = { address: 1, local: 2, broadcast: 4, flags: 8 } as const;
 const rta = { dst: 1, oif: 4, gateway: 5, priority: 6, prefsrc: 7, metrics: 8, table: 15 } as const;
 
 export const iff = { up: 0x1, promisc: 0x100 } as const;
@@ -62,6 +63,13 @@ export function encode(op: NetOp, resolve: Resolve): Request | undefined {
       return op.vlanFiltering ? undefined : addBridge(op);
     case 'addVeth':
       return addVeth(op, resolve);
+    case 'addMacvlan':
+      return addMacvlan(op, resolve);
+    case 'renameLink':
+      return linkHead(new Request(rtm.newLink, change), { index: resolve.link(op.name) }).name(
+        ifla.ifname,
+        op.to,
+      );
     case 'setLink':
       return setLink(op, resolve);
     case 'setBridgePort':
@@ -83,6 +91,8 @@ export function encode(op: NetOp, resolve: Resolve): Request | undefined {
 const kinds: ReadonlySet<NetOp['op']> = new Set([
   'addBridge',
   'addVeth',
+  'addMacvlan',
+  'renameLink',
   'setLink',
   'setBridgePort',
   'addAddress',
@@ -98,7 +108,6 @@ const kinds: ReadonlySet<NetOp['op']> = new Set([
 export function canEncode(op: NetOp): boolean {
   if (!kinds.has(op.op)) return false;
   if (op.op === 'addBridge') return op.vlanFiltering === undefined;
-  if (op.op === 'addAddress' || op.op === 'putAddress') return op.prefixRoute === undefined;
   // ip refuses, or has other words for, a gateway of the other family.
   if (op.op === 'addRoute' || op.op === 'putRoute')
     return op.dst.includes('/') && (op.via === undefined || familyOf(op.via) === familyOf(op.dst));
@@ -129,6 +138,21 @@ function addVeth(op: Op<'addVeth'>, resolve: Resolve): Request {
         far.name(ifla.ifname, peer.name);
       }),
     ),
+  );
+}
+
+const macvlanModes = { private: 1, vepa: 2, bridge: 4, passthru: 8 } as const;
+
+function addMacvlan(op: Op<'addMacvlan'>, resolve: Resolve): Request {
+  const request = linkHead(new Request(rtm.newLink, make));
+  properties(request, op);
+  if (op.netns !== undefined) request.u32(ifla.netnsFd, resolve.netns(op.netns));
+  request.u32(ifla.link, resolve.link(op.parent)).name(ifla.ifname, op.name);
+  return request.nest(ifla.linkinfo, (info) =>
+    info.text(infoKind, 'macvlan').nest(infoData, (data) => {
+      if (op.queue !== undefined) data.u32(7, op.queue); // IFLA_MACVLAN_BC_QUEUE_LEN
+      data.u32(1, macvlanModes[op.mode]); // IFLA_MACVLAN_MODE
+    }),
   );
 }
 
@@ -169,8 +193,12 @@ function address(op: Op<'addAddress' | 'putAddress' | 'deleteAddress'>, resolve:
     deletes ? rtm.delAddr : rtm.newAddr,
     deletes ? change : op.op === 'addAddress' ? make : put,
   );
-  request.fixed([1, family], [1, length], [1, noDad], [1, host], [4, resolve.link(op.dev)]);
-  request.bytes(ifa.local, bytes).bytes(ifa.address, bytes);
+  // The header has room for the low flags only: with a higher one all of them go into an attribute.
+  const wide = op.op !== 'deleteAddress' && op.prefixRoute === 'none' ? 0x200 | noDad : 0; // IFA_F_NOPREFIXROUTE
+  request.fixed([1, family], [1, length], [1, wide === 0 ? noDad : 0], [1, host], [4, resolve.link(op.dev)]);
+  request.bytes(ifa.local, bytes);
+  if (wide !== 0) request.u32(ifa.flags, wide);
+  request.bytes(ifa.address, bytes);
   if (!deletes && family === 2 && length < 31) request.bytes(ifa.broadcast, broadcastOf(bytes, length));
   return request;
 }

@@ -159,6 +159,35 @@ const golden: Array<[line: string, op: NetOp, hex: string]> = [
     '2000000010000500ssssssss0000000000000000010000000100000001000000',
   ],
   [
+    'addr add 10.7.0.5/24 brd + dev veth2 noprefixroute',
+    { op: 'addAddress', dev: 'veth2', address: '10.7.0.5/24', prefixRoute: 'none' },
+    '3800000014000506ssssssss000000000218000006000000080002000a0700050800080000020000080001000a070005080004000a0700ff',
+  ],
+  [
+    'addr add fd00::7/64 dev veth2 nodad noprefixroute',
+    { op: 'addAddress', dev: 'veth2', address: 'fd00::7/64', dad: 'skip', prefixRoute: 'none' },
+    '4800000014000506ssssssss000000000a4000000600000014000200fd000000000000000000000000000007080008000202000014000100fd000000000000000000000000000007',
+  ],
+  [
+    'link add link veth2 name mv0 address 02:00:00:00:00:04 mtu 1400 netns pod type macvlan mode bridge bcqueuelen 50',
+    {
+      op: 'addMacvlan',
+      name: 'mv0',
+      parent: 'veth2',
+      mode: 'bridge',
+      mac: '02:00:00:00:00:04',
+      mtu: 1400,
+      queue: 50,
+      netns: 'pod',
+    },
+    '7000000010000506ssssssss00000000000000000000000000000000000000000a0001000200000000040000080004007805000008001c00040000000800050006000000080003006d763000240012000b0001006d6163766c616e001400020008000700320000000800010004000000',
+  ],
+  [
+    'link set dev veth1 name veth9',
+    { op: 'renameLink', name: 'veth1', to: 'veth9' },
+    '2c00000010000500ssssssss00000000000000000400000000000000000000000a0003007665746839000000',
+  ],
+  [
     'link del dev veth2',
     { op: 'deleteLink', name: 'veth2' },
     '2000000011000500ssssssss0000000000000000060000000000000000000000',
@@ -174,15 +203,14 @@ for (const [line, op, hex] of golden)
 
 const leftToIp: NetOp[] = [
   { op: 'addBridge', name: 'b', vlanFiltering: 'on' },
-  { op: 'addAddress', dev: 'a', address: '10.0.0.1/24', prefixRoute: 'none' },
   { op: 'addRoute', dev: 'a', dst: '10.0.0.0/8', via: 'fe80::1' },
   { op: 'addRoute', dev: 'a', dst: 'default' },
-  { op: 'renameLink', name: 'a', to: 'b' },
+  { op: 'addVlan', name: 'a', parent: 'b', id: 5 },
   { op: 'putFdb', dev: 'a', mac: '02:00:00:00:00:01', to: '10.0.0.1' },
 ];
 t.test('what is left to ip', async (t) => {
   for (const op of leftToIp) t.notOk(canEncode(op), ipLine(op));
-  t.equal(encode({ op: 'renameLink', name: 'a', to: 'b' }, resolve), undefined);
+  t.equal(encode({ op: 'setBridge', name: 'a', vlanFiltering: 'on' }, resolve), undefined);
   t.ok(canEncode({ op: 'look', name: 'a' }));
 });
 
