@@ -29,8 +29,11 @@ export function loadFormer(dataDir: string, owner: Attachment): LinkSettings | u
   return readSettings(join(dataDir, fileName(owner)))?.settings;
 }
 
-export const forgetFormer = (dataDir: string, owner: Attachment): void =>
-  rmSync(join(dataDir, fileName(owner)), { force: true });
+/** With what an ADD left that was killed before its rename. */
+export function forgetFormer(dataDir: string, owner: Attachment): void {
+  const file = join(dataDir, fileName(owner));
+  for (const name of [file, `${file}.tmp`]) rmSync(name, { force: true });
+}
 
 function readSettings(file: string): { settings: LinkSettings; network: unknown } | undefined {
   try {

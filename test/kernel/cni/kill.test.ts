@@ -55,6 +55,19 @@ const scenarios: Scenario[] = [
   },
   { name: 'firewall', type: 'firewall', on: plain, conf: chained('firewall', { ingressPolicy: 'isolated' }) },
   {
+    name: 'tuning',
+    type: 'tuning',
+    on: plain,
+    conf: (lab) => ({
+      cniVersion: '1.1.0',
+      name: 'net',
+      type: 'tuning',
+      sysctl: { 'net.core.somaxconn': '500' },
+      mtu: 1300,
+      dataDir: join(lab.dir, 'tuning'),
+    }),
+  },
+  {
     name: 'bandwidth',
     type: 'bandwidth',
     on: plain,
@@ -76,6 +89,7 @@ function remains(lab: Lab): string[] {
   const links = lab.links().filter((name) => name !== 'br0');
   const folder = join(lab.dir, 'leases/net/.podwire');
   const records = existsSync(folder) ? readdirSync(folder).filter((name) => name !== 'boot') : [];
+  const kept = existsSync(join(lab.dir, 'tuning')) ? readdirSync(join(lab.dir, 'tuning')) : [];
   const rules = lab.inside(lab.host, ['nft', 'list', 'ruleset']).split('\n');
   const ours = rules.filter((line) => /victim|10\.88\.0\.[2-9]|fd00:88::[2-9]|dport 8080/.test(line));
   const queues = lab
@@ -86,6 +100,7 @@ function remains(lab: Lab): string[] {
     ...leases,
     ...links.map((name) => `link ${name}`),
     ...records.map((name) => `record ${name}`),
+    ...kept.map((name) => `settings ${name}`),
     ...ours.map((line) => `rule ${line.trim()}`),
     ...queues.map((line) => `queue ${line}`),
   ];
