@@ -5,6 +5,7 @@ import { CniError, cniError } from '../../lib/cni/errors.ts';
 import { badValue } from '../../lib/cni/json.ts';
 import type { CniResult } from '../../lib/cni/types.ts';
 import { messageOf, settleAll } from '../../lib/exec/errors.ts';
+import { isExists } from '../../lib/kernel/errors.ts';
 import { linkIsHere } from '../../lib/kernel/link.ts';
 import { asCniError } from '../lib/attachment.ts';
 import { allAddresses, machineLinks, needPrevious } from '../lib/chained.ts';
@@ -34,12 +35,23 @@ import {
 async function add(call: PluginCall): Promise<CniResult> {
   const target = targetOf(call);
   try {
-    const lines = addLines(target, ownerComment(call.name, call));
-    const isFirst = await applyOn(skeletonLines(target.policy), lines, { exec: call.host.exec });
-    if (isFirst) await warn(call);
+    if (await putElements(target, call)) await warn(call);
     return needPrevious(call);
   } catch (error) {
     throw asCniError(error, call);
+  }
+}
+
+/** True: the tables were made, too. */
+async function putElements(target: Target, call: PluginCall): Promise<boolean> {
+  const [skeleton, comment] = [skeletonLines(target.policy), ownerComment(call.name, call)];
+  const options = { exec: call.host.exec };
+  try {
+    return await applyOn(skeleton, addLines(target, comment), options);
+  } catch (error) {
+    // Left by a container of the same address that is gone: every attachment holds that of its address.
+    if (!isExists(error)) throw error;
+    return applyOn(skeleton, addLines(target, comment, 'take'), options);
   }
 }
 

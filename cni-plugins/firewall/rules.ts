@@ -2,7 +2,7 @@
 // Assumes that a verdict "accept" ends our own chain only: another table's drop still stands. One lookup a rule, however
 // many containers. Pure; texts are pinned in the tests.
 import { formatIp, type Ip } from '../../lib/cni/address.ts';
-import { clearLines, type Element, quoted, takeLines } from '../lib/elements.ts';
+import { clearLines, createLine, type Element, quoted, takeLines } from '../lib/elements.ts';
 import type { IngressPolicy } from './conf.ts';
 
 export const table = 'inet podwire-firewall';
@@ -80,14 +80,18 @@ export function elementsOf({ policy, addresses, links }: Target): { present: Ele
   return { present, absent };
 }
 
-/** The lines of an ADD. An element that a lost container of the same address left is taken over, or away. */
-export function addLines(target: Target, comment: string): string[] {
+/**
+ * The lines of an ADD. 'create' fails where an element is there; 'take' takes over, or away, what a lost container of
+ * the same address left, and waits 8 ms for the kernel's deletion.
+ */
+export function addLines(target: Target, comment: string, way: 'create' | 'take' = 'create'): string[] {
   const { present, absent } = elementsOf(target);
   const shared = sharedElement(target);
   return [
     ...(shared ? [`add element ${table} bridges { ${shared.key} }`] : []),
-    ...present.flatMap((element) => takeLines(element, comment)),
-    ...absent.flatMap(clearLines),
+    ...(way === 'create'
+      ? present.map((element) => createLine(element, comment))
+      : [...present.flatMap((element) => takeLines(element, comment)), ...absent.flatMap(clearLines)]),
   ];
 }
 

@@ -75,16 +75,16 @@ function targetOf(call: PluginCall, result: CniResult): Target {
 
 async function putElements(target: Target, call: PluginCall): Promise<void> {
   const options = { exec: call.host.exec };
-  const own = networkLines(target.network, target.conf);
+  const comment = ownerComment(call.name, call);
   // Chains of a network's own make sense only beside the shared ones: one text then, in the order of its parts.
-  const skeleton = skeletonLines();
-  const lines = [...own, ...elementLines(target, ownerComment(call.name, call))];
+  const [skeleton, own] = [skeletonLines(), networkLines(target.network, target.conf)];
   try {
-    await applyOn(skeleton, lines, options);
+    await applyOn(skeleton, [...own, ...elementLines(target, comment)], options);
   } catch (error) {
     if (!isExists(error)) throw error;
     const left = await holdersOf(target, call);
-    await applyOn(skeleton, [...left.map(deleteLine), ...lines], options);
+    const lines = [...own, ...left.map(deleteLine), ...elementLines(target, comment, 'take')];
+    await applyOn(skeleton, lines, options);
   }
 }
 

@@ -147,11 +147,16 @@ export function masqueradeElements({ conf, addresses, link }: Target): Element[]
   });
 }
 
-/** The lines that put an attachment's elements in. */
-export function elementLines(target: Target, comment: string): string[] {
+/**
+ * The lines that put an attachment's elements in. 'create' fails where any of them is there; 'take' takes over what a
+ * lost container of the same address left of masquerading (but never a port), and waits 8 ms for the kernel's deletion.
+ */
+export function elementLines(target: Target, comment: string, way: 'create' | 'take' = 'create'): string[] {
+  const put = (element: Element) =>
+    way === 'take' ? takeLines(element, comment) : [createLine(element, comment)];
   return [
     ...mapElements(target).map((element) => createLine(element, comment)),
-    ...masqueradeElements(target).flatMap((element) => takeLines(element, comment)),
+    ...masqueradeElements(target).flatMap(put),
   ];
 }
 

@@ -10,7 +10,7 @@ export interface Question {
   readonly protocol?: 'tcp' | 'udp';
   /** Source port; any unless told. */
   readonly from?: number;
-  /** Milliseconds; 1500 unless told. */
+  /** Milliseconds; 5000 unless told, as the first IPv6 packet to a new link may be sent again after a second or two. */
   readonly patience?: number;
 }
 
@@ -24,7 +24,7 @@ require('net').createServer((s) => { s.on('error', () => {}); s.end(word + ' ' +
 });`;
 
 const clientCode = `
-const { address, port, protocol = 'tcp', from, patience = 1500 } = JSON.parse(process.argv[1]);
+const { address, port, protocol = 'tcp', from, patience = 5000 } = JSON.parse(process.argv[1]);
 const end = (text) => { process.stdout.write(text); process.exit(0); };
 setTimeout(() => end('none'), patience);
 if (protocol === 'tcp') {

@@ -46,7 +46,9 @@ const take = (set: string, key: string) => [
   `create element ${T} ${set} { ${key} comment "me" }`,
 ];
 const lines = (policy: 'open' | 'same-bridge' | 'isolated', links: string[]) =>
-  addLines({ policy, addresses: [address], links }, '"me"');
+  addLines({ policy, addresses: [address], links }, '"me"', 'take');
+const plain = (policy: 'open' | 'same-bridge' | 'isolated') =>
+  addLines({ policy, addresses: [address], links: ['br0', 'veth1'] }, '"me"');
 const guarded = '"br0" . 10.0.0.2';
 const own = '"br0" . "br0" . 10.0.0.2';
 
@@ -75,6 +77,15 @@ t.test('isolated: guarded from its own bridge too, switched or routed', async (t
     'delete element bridge podwire-firewall isolated { "veth1" }',
     'create element bridge podwire-firewall isolated { "veth1" comment "me" }',
     ...clear('own4', own),
+  ]);
+});
+t.test('where nothing was left, elements are only made', async (t) => {
+  t.strictSame(plain('open'), [`create element ${T} pods4 { 10.0.0.2 comment "me" }`]);
+  t.strictSame(plain('same-bridge'), [
+    `add element ${T} bridges { "br0" }`,
+    `create element ${T} pods4 { 10.0.0.2 comment "me" }`,
+    `create element ${T} guarded4 { ${guarded} comment "me" }`,
+    `create element ${T} own4 { ${own} comment "me" }`,
   ]);
 });
 t.test('a lone pair has its element of bridges to itself', async (t) => {

@@ -87,6 +87,7 @@ const target = (json: object) => ({
   link: 'br0',
 });
 const T = 'inet podwire-hostport';
+const make = (set: string, key: string) => `create element ${T} ${set} { ${key} comment "me" }`;
 const take = (set: string, key: string) => [
   `add element ${T} ${set} { ${key} }`,
   `delete element ${T} ${set} { ${key} }`,
@@ -99,17 +100,20 @@ t.test('the elements of an attachment', async (t) => {
     `create element ${T} any4 { tcp . 8080 comment "me" : 10.0.0.2 . 80 }`,
     `create element ${T} any6 { tcp . 8080 comment "me" : fd00::2 . 80 }`,
     `create element ${T} at4 { 192.0.2.1 . udp . 8080 comment "me" : 10.0.0.2 . 80 }`,
-    ...take('pair4', '10.0.0.2 . 10.0.0.2'),
-    ...take('pair4', '127.0.0.1 . 10.0.0.2'),
-    ...take('near4', '"br0" . 10.0.0.2'),
-    ...take('pair6', 'fd00::2 . fd00::2'),
-    ...take('near6', '"br0" . fd00::2'),
+    make('pair4', '10.0.0.2 . 10.0.0.2'),
+    make('pair4', '127.0.0.1 . 10.0.0.2'),
+    make('near4', '"br0" . 10.0.0.2'),
+    make('pair6', 'fd00::2 . fd00::2'),
+    make('near6', '"br0" . fd00::2'),
   ]);
   t.equal(elementLines(target({ ...json, snat: false }), '"me"').length, 3);
   t.strictSame(elementLines(target({ ...json, masqAll: true }), '"me"').slice(3), [
-    ...take('all4', '10.0.0.2'),
-    ...take('all6', 'fd00::2'),
+    make('all4', '10.0.0.2'),
+    make('all6', 'fd00::2'),
   ]);
+  const taken = elementLines(target({ ...json, masqAll: true }), '"me"', 'take');
+  t.match(taken[0], /^create element inet podwire-hostport any4/, 'a port is never taken over');
+  t.strictSame(taken.slice(3), [...take('all4', '10.0.0.2'), ...take('all6', 'fd00::2')]);
 });
 
 t.test('the skeleton', async (t) => {
