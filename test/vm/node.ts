@@ -47,9 +47,9 @@ export const isRunning = (pod: Pod | undefined): boolean =>
   pod?.status?.phase === 'Running' &&
   (pod.status.containerStatuses ?? []).every((container) => container.state?.running !== undefined);
 
-/** Container name → id. */
+/** Name → id of the containers that run. */
 export function containerIds(pod: Pod): Record<string, string> {
-  const statuses = pod.status?.containerStatuses ?? [];
+  const statuses = (pod.status?.containerStatuses ?? []).filter((container) => container.state?.running);
   return Object.fromEntries(statuses.map((c) => [c.name, c.containerID?.replace('podwire://', '') ?? '']));
 }
 
@@ -69,7 +69,9 @@ export async function remove(vm: Machine, ...pods: readonly string[]): Promise<v
 
 /** Runs bash inside a Pod's first container, through podwired; gives its output. @throws Error for an exit code */
 export async function inPod(vm: Machine, name: string, script: string): Promise<string> {
-  const session = await vm.api.exec({ namespace: 'default', name }, { command: ['bash', '-c', script] });
+  const container = (await getPod(vm, name))?.spec.containers[0]?.name;
+  const command = ['bash', '-c', script] as const;
+  const session = await vm.api.exec({ namespace: 'default', name }, { command: [...command], container });
   let text = '';
   const add = (chunk: Buffer): void => {
     text += chunk.toString('utf8');
