@@ -193,8 +193,8 @@ async function configure(call: PluginCall, mac: string, ipam: CniResult): Promis
 
 /** The link goes before its lease. A configuration that ADD would refuse must not keep anything alive. */
 async function del(call: PluginCall): Promise<void> {
-  await removeInside(call, call.ifname);
-  await removeInside(call, makingName(call)); // an ADD that was killed half-way
+  const removed = await removeInside(call, call.ifname);
+  if (!removed) await removeInside(call, makingName(call)); // an ADD that was killed half-way
   const ipam = call.conf.fields('ipam').string('type') ?? '';
   if (ipam !== '') await delegate(ipam, 'DEL', call);
 }

@@ -55,13 +55,14 @@ async function removeLink(call: PluginCall): Promise<void> {
   await removeInside(call, call.ifname);
 }
 
-/** Removes a link of the container's where there is one, and a namespace to look into. */
-export async function removeInside(call: PluginCall, name: string): Promise<void> {
-  if (call.netns === '') return;
+/** Removes a link of the container's. False: there was none, or no namespace to look into. */
+export async function removeInside(call: PluginCall, name: string): Promise<boolean> {
+  if (call.netns === '') return false;
   try {
-    await netOf(call).deleteLink(name, netnsWord(call.netns));
+    return await netOf(call).deleteLink(name, netnsWord(call.netns));
   } catch (error) {
     if (!isAbsent(error)) throw error;
+    return false;
   }
 }
 
