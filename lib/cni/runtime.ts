@@ -18,7 +18,7 @@ import {
 import { CniError, cniError } from './errors.ts';
 import { Gate } from './gate.ts';
 import { Fields } from './json.ts';
-import { callPlugin } from './plugin-exec.ts';
+import { callPlugin, findPlugin } from './plugin-exec.ts';
 import { parseResult } from './result.ts';
 import {
   type AttachmentKey,
@@ -86,6 +86,8 @@ export class Cni {
 
   async #add(list: NetworkList, attachment: Attachment): Promise<CniResult> {
     if (attachment.signal?.aborted) throw cniError('CNI_TRY_AGAIN', `ADD of ${list.name}: cancelled`); // nothing to undo
+    // One that is missing is told before the first runs: then there is nothing to undo, which would need it too.
+    for (const plugin of list.plugins) findPlugin(plugin.type, this.#options.pluginDirs);
     this.#remember(list, attachment, undefined);
     let prevResult: CniResult | undefined;
     try {

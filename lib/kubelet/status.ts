@@ -61,8 +61,9 @@ function containerStatus(input: StatusInput, spec: Container): ApiContainerStatu
   const mine = runtime.containers.filter((container) => container.name === spec.name);
   const [latest, previous] = mine;
   const why = waiting.get(spec.name);
-  // Kept when the runtime has forgotten it: that there was one makes the next one a restart.
-  const containerID = latest ? containerIdUri(latest.id) : known?.containerID;
+  // Kept when the runtime has forgotten it: that one ran makes the next one a restart. A created one has not run.
+  const ran = latest !== undefined && latest.state !== 'created';
+  const containerID = ran ? containerIdUri(latest.id) : known?.containerID;
   const base = {
     name: spec.name,
     image: spec.image ?? '',

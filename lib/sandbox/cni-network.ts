@@ -3,6 +3,7 @@
 // time: what a Pod was attached with is kept beside the sandbox, and is what detaches it. One plugin run a plugin.
 import { loadDefault, type NetworkList, parseList } from '../cni/conf.ts';
 import type { Attachment, Cni } from '../cni/runtime.ts';
+import { rmSync } from 'node:fs';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
 import type { NetworkRequest, PodNetwork } from './network.ts';
 
@@ -22,7 +23,11 @@ export class CniNetwork implements PodNetwork {
   async setup(request: NetworkRequest): Promise<string[]> {
     const list = loadDefault(this.#confDir);
     replaceFile(request.config, JSON.stringify(toJson(list)), { durable: false });
-    const result = await this.#cni.addNetworkList(list, attachment(request));
+    const result = await this.#cni.addNetworkList(list, attachment(request)).catch((error: unknown) => {
+      // A failure has been undone, unless it says otherwise: then there is nothing that teardown could take away.
+      if (!(error instanceof AggregateError)) rmSync(request.config, { force: true });
+      throw error;
+    });
     const ips = (result.ips ?? []).map(({ address }) => address.split('/')[0] as string);
     return ips.sort((a, b) => Number(a.includes(':')) - Number(b.includes(':')));
   }

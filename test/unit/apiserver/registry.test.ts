@@ -123,7 +123,7 @@ t.test('deletions, decided', async (t) => {
       decideDeletion('pods', c.object, {
         requested: c.requested,
         now,
-        served: c.object.spec.nodeName !== undefined,
+        served: Boolean(c.object.spec.nodeName),
       }),
       c.is,
       c.name,
