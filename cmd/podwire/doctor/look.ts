@@ -96,10 +96,13 @@ async function lookAtRuntimes(exec: Exec): Promise<Finding[]> {
   return found;
 }
 
+/** All looks run side by side: on a slow, busy machine (a VM without KVM) each may take seconds, and is not broken. */
+const patienceMs = 30_000;
+
 async function version(argv: readonly string[], exec: Exec): Promise<string> {
   if (argv.length === 1) return 'there';
   try {
-    const { stdout, stderr } = await exec({ argv: argv as [string, ...string[]], timeoutMs: 5000 });
+    const { stdout, stderr } = await exec({ argv: argv as [string, ...string[]], timeoutMs: patienceMs });
     return (stdout || stderr).trim().split('\n')[0]!.slice(0, 80);
   } catch (error) {
     return `there, but ${messageOf(error).split('\n')[0]}`;
@@ -111,7 +114,7 @@ async function version(argv: readonly string[], exec: Exec): Promise<string> {
 export async function lookAtKernel(exec: Exec = run): Promise<Finding[]> {
   if (process.getuid?.() !== 0)
     return [warn('kernel features', 'not tried: that needs root', 'sudo podwire doctor')];
-  const inNetns = (...argv: string[]): Command => ({ argv: ['unshare', '--net', ...argv], timeoutMs: 5000 });
+  const inNetns = (...argv: string[]): Command => ({ argv: ['unshare', '--net', ...argv], timeoutMs: patienceMs });
   const ruleset =
     'table ip podwire_doctor { chain c { type nat hook postrouting priority 100; ip saddr 10.0.0.0/8 masquerade; }; }';
   return Promise.all([
@@ -157,7 +160,7 @@ async function lookAtOverlay(exec: Exec): Promise<Finding> {
       options,
       join(folder, 'root'),
     ];
-    return await attempt('overlayfs', { argv, timeoutMs: 5000 }, 'modprobe overlay', exec);
+    return await attempt('overlayfs', { argv, timeoutMs: patienceMs }, 'modprobe overlay', exec);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
