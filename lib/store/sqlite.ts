@@ -3,8 +3,10 @@
 // A write costs two rows and, with durability 'disk', one fsync (0.3 ms on the reference machine, 0.03 ms without).
 import { chmodSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { messageOf } from '../exec/errors.ts';
+import { Ballast } from './ballast.ts';
+import { toStoreError } from './sqlite-errors.ts';
 import {
+  isStoreError,
   type Store,
   type StoreEntry,
   StoreError,
@@ -44,6 +46,23 @@ export interface SqliteStoreOptions {
   now?: () => number;
   /** How often expired keys are looked for; 30 000 ms unless told. */
   sweepMs?: number;
+  /** Told what failed while nobody waited (the sweep on a full disk); it is tried again. */
+  onError?: (error: unknown) => void;
+}
+
+// Not TRUNCATE: what the log's file occupies stays ours, and no other process can take it from us on a full disk.
+const checkpoint = 'PRAGMA wal_checkpoint(RESTART)';
+
+type Synchronous = 'FULL' | 'NORMAL';
+/** What a write may take on a full disk: only what is free, or what is held back for this, too. */
+type Room = 'free' | 'reserved';
+
+interface Write {
+  readonly key: string;
+  readonly value?: string;
+  readonly expected?: number;
+  readonly options: WriteOptions;
+  readonly room?: Room;
 }
 
 interface Row {
@@ -58,31 +77,21 @@ interface LogRow extends Row {
   previous_revision: number | null;
 }
 
-/** @throws StoreError STORE_LOCKED, STORE_CORRUPT or STORE_FAILED when it cannot be opened. */
+/** @throws StoreError STORE_LOCKED, STORE_CORRUPT, STORE_FULL or STORE_FAILED when it cannot be opened. */
 export function openSqliteStore(options: SqliteStoreOptions): Store {
+  const { path } = options;
+  const ballast = path === ':memory:' ? undefined : new Ballast(path);
   try {
-    return new SqliteStore(options);
+    return new SqliteStore(options, ballast);
   } catch (error) {
-    if (error instanceof StoreError) throw error;
-    throw toStoreError(error, options.path);
+    const first = toStoreError(error, path);
+    if (first.code !== 'STORE_FULL' || !ballast?.drop()) throw first;
   }
-}
-
-function toStoreError(error: unknown, path: string): StoreError {
-  const number = ((error as { errcode?: number }).errcode ?? 0) & 0xff;
-  if (number === 5 || number === 6)
-    return new StoreError(
-      'STORE_LOCKED',
-      `${path}: another process has this store open (is podwired running already?)`,
-      { cause: error },
-    );
-  if (number === 11 || number === 26)
-    return new StoreError(
-      'STORE_CORRUPT',
-      `${path}: not a store of podwire, or damaged: ${messageOf(error)}; move it away to begin with an empty one`,
-      { cause: error },
-    );
-  return new StoreError('STORE_FAILED', `${path}: ${messageOf(error)}`, { cause: error });
+  try {
+    return new SqliteStore(options, ballast);
+  } catch (error) {
+    throw toStoreError(error, path);
+  }
 }
 
 class SqliteStore implements Store {
@@ -92,20 +101,32 @@ class SqliteStore implements Store {
   readonly #hub = new WatchHub();
   readonly #sql: ReturnType<typeof prepare>;
   readonly #sweeper: NodeJS.Timeout;
-  #synchronous: 'FULL' | 'NORMAL' = 'FULL';
+  readonly #ballast: Ballast | undefined;
+  /** No room is held back. */
+  #tight: boolean;
+  #synchronous: Synchronous = 'FULL';
   #revision: number;
   #compacted: number;
 
-  constructor({ path, now = Date.now, sweepMs = 30_000 }: SqliteStoreOptions) {
+  constructor(options: SqliteStoreOptions, ballast: Ballast | undefined) {
+    const { path, now = Date.now, sweepMs = 30_000, onError = () => {} } = options;
     this.#path = path;
     this.#now = now;
+    this.#ballast = ballast;
     this.#db = open(path);
     this.#sql = prepare(this.#db);
     this.#compacted = (this.#sql.compacted.get() as { value: number }).value;
     const newest = (this.#sql.newest.get() as { revision: number | null }).revision ?? 0;
     // A compaction may have dropped the newest rows, if they were deletions: revisions never run backwards.
     this.#revision = Math.max(newest, this.#compacted);
-    this.#sweeper = setInterval(() => this.#sweep(), sweepMs).unref();
+    this.#tight = ballast !== undefined && !ballast.fill();
+    this.#sweeper = setInterval(() => {
+      try {
+        this.#sweep();
+      } catch (error) {
+        onError(toStoreError(error, path)); // a timer's error would end the daemon
+      }
+    }, sweepMs).unref();
   }
 
   async get(key: string): Promise<StoreEntry | undefined> {
@@ -127,11 +148,12 @@ class SqliteStore implements Store {
     value: string,
     options: WriteOptions & { expected: number },
   ): Promise<StoreEntry> {
-    return this.#write({ key, value, expected: options.expected, options });
+    const room = options.durability === 'process' ? 'free' : 'reserved'; // a status can wait for room, a wish cannot
+    return this.#write({ key, value, expected: options.expected, options, room });
   }
 
   async delete(key: string, options: WriteOptions & { expected: number }): Promise<StoreEntry> {
-    return this.#write({ key, expected: options.expected, options });
+    return this.#write({ key, expected: options.expected, options, room: 'reserved' });
   }
 
   async revision(): Promise<number> {
@@ -156,12 +178,8 @@ class SqliteStore implements Store {
   async compact(revision: number): Promise<void> {
     const upTo = Math.min(revision, this.#revision);
     if (upTo <= this.#compacted) return;
-    this.#transaction('NORMAL', () => {
-      this.#sql.dropSuperseded.run(this.#compacted, upTo);
-      this.#sql.dropDeleted.run(upTo);
-      this.#sql.setCompacted.run(upTo);
-    });
-    this.#compacted = upTo;
+    this.#forgetUpTo(upTo);
+    if (this.#ballast?.fill()) this.#tight = false;
   }
 
   async close(): Promise<void> {
@@ -171,15 +189,15 @@ class SqliteStore implements Store {
   }
 
   /** The one way to write: no `value` deletes, no `expected` creates. Commits, then tells the watchers. */
-  #write(write: { key: string; value?: string; expected?: number; options: WriteOptions }): StoreEntry {
-    const { key, value, expected, options } = write;
+  #write(write: Write): StoreEntry {
+    const { key, value, expected, options, room = 'free' } = write;
     const old = this.#try(() => this.#sql.get.get(key)) as Row | undefined;
     checkExpected(key, old, expected);
     const revision = this.#revision + 1;
     const createRevision = old?.create_revision ?? revision;
     const entry = { key, value: value ?? old!.value, revision, createRevision };
     const expires = options.ttlSeconds === undefined ? null : this.#now() + options.ttlSeconds * 1000;
-    this.#transaction(options.durability === 'process' ? 'NORMAL' : 'FULL', () => {
+    this.#transactionInRoom(options.durability === 'process' ? 'NORMAL' : 'FULL', room, () => {
       this.#sql.log.run(
         revision,
         key,
@@ -197,7 +215,56 @@ class SqliteStore implements Store {
     return entry;
   }
 
-  #transaction(synchronous: 'FULL' | 'NORMAL', work: () => void): void {
+  /** On a full disk once more after each way to make room. */
+  #transactionInRoom(synchronous: Synchronous, room: Room, work: () => void): void {
+    const ways = this.#makeRoom(room);
+    // What each deletion leaves in the history is room for the next one: so all can be deleted on a full disk.
+    if (this.#tight && room === 'reserved') this.#tryOnFullDisk(() => this.#forgetUpTo(this.#revision));
+    for (;;)
+      try {
+        this.#transaction(synchronous, work);
+        // The database's file grows now, while there is room, or its log could never be used anew.
+        if (this.#tight) this.#tryOnFullDisk(() => this.#db.exec(checkpoint));
+        return;
+      } catch (error) {
+        if (!isStoreError(error, 'STORE_FULL') || ways.next().done) throw error;
+      }
+  }
+
+  /**
+   * What the log's file holds goes into the database, and the file is used anew. Then, for what may: the ballast, which
+   * lets that succeed, and the history (who wants to watch from an old revision must read anew).
+   */
+  *#makeRoom(room: Room): Generator<void> {
+    this.#tryOnFullDisk(() => this.#db.exec(checkpoint));
+    yield;
+    if (room === 'free') return;
+    this.#tight = true;
+    this.#ballast?.drop();
+    this.#tryOnFullDisk(() => this.#db.exec(checkpoint));
+    this.#tryOnFullDisk(() => this.#forgetUpTo(this.#revision));
+    this.#tryOnFullDisk(() => this.#db.exec(checkpoint));
+    yield;
+  }
+
+  #tryOnFullDisk(work: () => void): void {
+    try {
+      this.#try(work);
+    } catch (error) {
+      if (!isStoreError(error, 'STORE_FULL')) throw error;
+    }
+  }
+
+  #forgetUpTo(revision: number): void {
+    this.#transaction('NORMAL', () => {
+      this.#sql.dropSuperseded.run(this.#compacted, revision);
+      this.#sql.dropDeleted.run(revision);
+      this.#sql.setCompacted.run(revision);
+    });
+    this.#compacted = revision;
+  }
+
+  #transaction(synchronous: Synchronous, work: () => void): void {
     this.#try(() => {
       if (synchronous !== this.#synchronous) {
         this.#db.exec(`PRAGMA synchronous = ${synchronous}`);
@@ -237,8 +304,7 @@ function open(path: string): DatabaseSync {
       // An exclusive lock needs no shared-memory file, and a second daemon is refused at once.
       db.exec(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
         PRAGMA cache_size = -512; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 4194304;`);
-      checkOwner(db, path);
-      db.exec(`BEGIN IMMEDIATE; ${setUp} COMMIT;`);
+      if (isNew(db, path)) db.exec(`BEGIN IMMEDIATE; ${setUp} COMMIT;`);
     } catch (error) {
       db.close();
       throw error;
@@ -250,11 +316,12 @@ function open(path: string): DatabaseSync {
   }
 }
 
-function checkOwner(db: DatabaseSync, path: string): void {
+/** False for a store of this version. @throws StoreError STORE_CORRUPT for anything else */
+function isNew(db: DatabaseSync, path: string): boolean {
   const read = (pragma: string): number =>
     Object.values(db.prepare(`PRAGMA ${pragma}`).get() ?? {})[0] as number;
   const [owner, version] = [read('application_id'), read('user_version')];
-  if (owner === 0 && version === 0) return; // new
+  if (owner === 0 && version === 0) return true;
   if (owner !== applicationId)
     throw new StoreError('STORE_CORRUPT', `${path}: an SQLite file, but not a store of podwire`);
   if (version !== schemaVersion)
@@ -262,6 +329,7 @@ function checkOwner(db: DatabaseSync, path: string): void {
       'STORE_CORRUPT',
       `${path}: made by another version of podwire (format ${version}, this one reads ${schemaVersion})`,
     );
+  return false;
 }
 
 function prepare(db: DatabaseSync) {

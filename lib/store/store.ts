@@ -49,6 +49,8 @@ export type StoreErrorCode =
   | 'STORE_LOCKED'
   /** The file is not a store of ours, or damaged. */
   | 'STORE_CORRUPT'
+  /** The disk is full: nothing was written. */
+  | 'STORE_FULL'
   | 'STORE_FAILED';
 
 export class StoreError extends PodwireError {

@@ -48,6 +48,10 @@ t.test('what cannot be opened is told apart', async (t) => {
   const locked = fresh();
   const store = openSqliteStore({ path: locked });
   t.teardown(() => store.close());
+  const reopened = fresh();
+  await openSqliteStore({ path: reopened }).close();
+  const idle = openSqliteStore({ path: reopened });
+  t.teardown(() => idle.close());
   const junk = fresh();
   writeFileSync(
     junk,
@@ -64,6 +68,7 @@ t.test('what cannot be opened is told apart', async (t) => {
   newer.close();
   const cases = [
     { name: 'open elsewhere', path: locked, code: 'STORE_LOCKED', says: /another process/ },
+    { name: 'open elsewhere, and not written to', path: reopened, code: 'STORE_LOCKED', says: /another/ },
     { name: 'no database', path: junk, code: 'STORE_CORRUPT', says: /not a store of podwire/ },
     { name: "someone else's database", path: foreign, code: 'STORE_CORRUPT', says: /not a store of podwire/ },
     { name: 'another version', path: future, code: 'STORE_CORRUPT', says: /format 99/ },
@@ -96,6 +101,20 @@ t.test('a key with a time to live goes when it is over', async (t) => {
   );
   t.ok(await store.get('/renewed'));
   t.ok(await store.get('/lasting'));
+});
+
+t.test('a sweep that fails is told, and is no end of the process', async (t) => {
+  const told = new Promise((resolve) => {
+    const now = (): number => {
+      throw new Error('no clock');
+    };
+    const store = openSqliteStore({ path: ':memory:', now, sweepMs: 1, onError: resolve });
+    t.teardown(() => store.close());
+  });
+  t.match(await Promise.race([told, new Promise((resolve) => setTimeout(resolve, 5000))]), {
+    code: 'STORE_FAILED',
+    message: /no clock/,
+  });
 });
 
 t.test('closing ends the watches', async (t) => {
