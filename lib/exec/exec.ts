@@ -34,6 +34,8 @@ export function judge(command: Command & { timeoutMs: number }, result: RawResul
   }
   if (result.timedOut) throw new ExecError('EXEC_TIMEOUT', `${shown}: no end after ${timeoutMs} ms`, details);
   if (result.aborted) throw new ExecError('EXEC_ABORTED', `${shown}: aborted`, details);
+  if (exitCode === undefined && signal === undefined && cause instanceof Error)
+    throw new ExecError('EXEC_FAILED', `${shown}: could not be started: ${cause.message}`, details);
   const how = signal ? `ended by ${signal}` : `exit code ${exitCode ?? 'unknown'}`;
   const said = stderr.trim() || stdout.trim();
   throw new ExecError('EXEC_FAILED', `${shown}: ${how}${said ? `: ${said}` : ''}`, details);

@@ -1,11 +1,12 @@
 // Starts a program that turns itself into a daemon and then reports one line on file descriptor 3 (conmon does).
 // Assumes it closes or keeps nothing of ours: its output goes to a file, for a pipe would be held open for ever.
 // One process start and one socket pair for each; both are closed when the line is there.
-import { spawn } from 'node:child_process';
+import { spawn as nodeSpawn, type StdioOptions } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { ExecError } from './errors.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ExecError, messageOf } from './errors.ts';
 import { baseEnv } from './base-env.ts';
 import { findProgram } from './find-program.ts';
 import { type PosixSpawner, posixSpawner } from './posix-spawn.ts';
@@ -27,57 +28,108 @@ export type StartReportingDaemon = (daemon: ReportingDaemon) => Promise<string>;
  * Resolves with the line when it is there and the program's first process has ended (its daemon lives on).
  * @throws ExecError EXEC_NOT_FOUND, EXEC_FAILED (it ended and said nothing on 3), EXEC_TIMEOUT
  */
-export const startReportingDaemon: StartReportingDaemon = (daemon) => {
-  const spawner = posixSpawner();
-  return spawner ? startByPosixSpawn(spawner, daemon) : startByNode(daemon);
-};
+export const startReportingDaemon: StartReportingDaemon = (daemon) =>
+  startReportingDaemonBy(posixSpawner(), daemon);
 
-async function startByPosixSpawn(spawner: PosixSpawner, daemon: ReportingDaemon): Promise<string> {
-  const { argv, timeoutMs = 60_000 } = daemon;
-  const file = findProgram(argv[0]);
-  if (!file)
-    throw failed(daemon, 'EXEC_NOT_FOUND', 'program not found (podwire doctor tells how to install it)');
-  const output = openSync(daemon.outputFile, 'w', 0o600);
-  const report = spawner.pipe();
-  const env = { ...baseEnv(), ...daemon.env };
-  const pid = spawner.start({ file, argv, env, cwd: daemon.cwd, fds: ['null', output, output, report.write] });
-  closeSync(output);
-  closeSync(report.write);
-  const pipe = new Socket({ fd: report.read, readable: true, writable: false });
-  if (pid < 0) {
-    pipe.destroy();
-    throw failed(daemon, 'EXEC_FAILED', `could not be started: errno ${-pid}`);
+/** By Node itself where there is no spawner. */
+export async function startReportingDaemonBy(
+  spawner: PosixSpawner | undefined,
+  daemon: ReportingDaemon,
+): Promise<string> {
+  const { timeoutMs = 60_000 } = daemon;
+  const { report, wait, kill } = spawner ? spawn(spawner, daemon) : await spawnByNode(daemon);
+  const limit = new AbortController();
+  const over = sleep(timeoutMs, undefined, { signal: limit.signal }).catch(() => {});
+  const told = firstLine(report).then(async (line) => ({ line, exitCode: await wait() }));
+  try {
+    const result = await Promise.race([told, over]);
+    if (!result) {
+      kill(); // it is not reaped yet, so the pid is still its own; `told` goes on and reaps it
+      throw failed(daemon, 'EXEC_TIMEOUT', `no report and no end after ${timeoutMs} ms`);
+    }
+    const { line, exitCode } = result;
+    if (line !== undefined) return line;
+    const said = `ended and reported nothing (exit code ${exitCode ?? 'unknown'})`;
+    throw failed(daemon, 'EXEC_FAILED', said, exitCode);
+  } finally {
+    limit.abort();
+    report.destroy();
   }
-  const line = await firstLine(pipe, timeoutMs);
-  pipe.destroy();
-  if (line === 'timeout') process.kill(pid, 'SIGKILL');
-  const { exitCode } = await spawner.wait(pid);
-  if (line === 'timeout') throw failed(daemon, 'EXEC_TIMEOUT', `said nothing for ${timeoutMs} ms`);
-  if (line === 'closed')
-    throw failed(
-      daemon,
-      'EXEC_FAILED',
-      `ended and reported nothing (exit code ${exitCode ?? 'unknown'})`,
-      exitCode,
-    );
-  return line.text;
 }
 
-function firstLine(pipe: Socket, timeoutMs: number): Promise<{ text: string } | 'closed' | 'timeout'> {
+interface Spawned {
+  /** Our end of its descriptor 3. */
+  readonly report: Readable;
+  /** Resolves with its exit code when it has ended and is reaped. */
+  wait(): Promise<number | undefined>;
+  kill(): void;
+}
+
+function spawn(spawner: PosixSpawner, daemon: ReportingDaemon): Spawned {
+  const { argv, cwd } = daemon;
+  const file = findProgram(argv[0]);
+  if (!file) throw failed(daemon, 'EXEC_NOT_FOUND', notFound);
+  const output = openSync(daemon.outputFile, 'w', 0o600);
+  const open = [output];
+  let reader: Socket | undefined;
+  try {
+    const report = spawner.pipe();
+    open.push(report.write);
+    reader = new Socket({ fd: report.read, readable: true, writable: false });
+    const fds = ['null', output, output, report.write] as const;
+    const pid = spawner.start({ file, argv, env: { ...baseEnv(), ...daemon.env }, cwd, fds });
+    if (pid > 0)
+      return {
+        report: reader,
+        wait: async () => (await spawner.wait(pid)).exitCode,
+        kill: () => process.kill(pid, 'SIGKILL'),
+      };
+    throw new Error(`errno ${-pid}`);
+  } catch (error) {
+    reader?.destroy();
+    throw failed(daemon, 'EXEC_FAILED', `could not be started: ${messageOf(error)}`);
+  } finally {
+    for (const fd of open) closeSync(fd);
+  }
+}
+
+async function spawnByNode(daemon: ReportingDaemon): Promise<Spawned> {
+  const { argv, cwd, env } = daemon;
+  const [file, ...args] = argv;
+  const output = openSync(daemon.outputFile, 'w', 0o600);
+  try {
+    const stdio: StdioOptions = ['ignore', output, output, 'pipe'];
+    const child = nodeSpawn(file, args, { stdio, env: { ...baseEnv(), ...env }, cwd });
+    const ended = new Promise<number | undefined>((resolve) => {
+      child.once('exit', (code) => resolve(code ?? undefined));
+    });
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', reject);
+    });
+    const kill = (): void => void child.kill('SIGKILL');
+    return { report: child.stdio[3] as Readable, wait: () => ended, kill };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw failed(daemon, 'EXEC_NOT_FOUND', notFound);
+    throw failed(daemon, 'EXEC_FAILED', `could not be started: ${messageOf(error)}`);
+  } finally {
+    closeSync(output);
+  }
+}
+
+const notFound = 'program not found (podwire doctor tells how to install it)';
+
+/** Undefined when the pipe was closed before there was one. */
+function firstLine(pipe: Readable): Promise<string | undefined> {
   return new Promise((resolve) => {
     let text = '';
-    const timer = setTimeout(() => resolve('timeout'), timeoutMs);
-    const done = (result: { text: string } | 'closed'): void => {
-      clearTimeout(timer);
-      resolve(result);
-    };
     pipe.on('data', (chunk: Buffer) => {
       text += chunk.toString();
       const end = text.indexOf('\n');
-      if (end >= 0) done({ text: text.slice(0, end) });
+      if (end >= 0) resolve(text.slice(0, end));
     });
     pipe.on('error', () => {}); // 'close' follows
-    pipe.on('close', () => done('closed'));
+    pipe.on('close', () => resolve(undefined));
   });
 }
 
@@ -91,61 +143,3 @@ function failed(
   const message = `${daemon.argv[0]}: ${said}${stderr ? `: ${stderr.trim()}` : ''}`;
   return new ExecError(code, message, { argv: daemon.argv, exitCode, stderr });
 }
-
-const startByNode: StartReportingDaemon = (daemon) => {
-  const { argv, timeoutMs = 60_000 } = daemon;
-  const [file, ...args] = argv;
-  return new Promise((resolve, reject) => {
-    const output = openSync(daemon.outputFile, 'w', 0o600);
-    const child = spawn(file, args, {
-      stdio: ['ignore', output, output, 'pipe'],
-      env: { ...baseEnv(), ...daemon.env },
-      cwd: daemon.cwd,
-    });
-    closeSync(output);
-    const report = child.stdio[3] as Readable;
-    let text = '';
-    let exited: number | undefined;
-    let closed = false;
-    let over = false;
-
-    const finish = (act: () => void): void => {
-      if (over) return;
-      over = true;
-      clearTimeout(timer);
-      report.destroy();
-      act();
-    };
-    const fail = (code: Parameters<typeof failed>[1], said: string): void =>
-      finish(() => reject(failed(daemon, code, said, exited)));
-    const look = (): void => {
-      if (exited === undefined) return;
-      const end = text.indexOf('\n');
-      if (end >= 0) finish(() => resolve(text.slice(0, end)));
-      else if (closed) fail('EXEC_FAILED', `ended and reported nothing (exit code ${exited})`);
-    };
-    const timer = setTimeout(() => {
-      child.kill('SIGKILL');
-      fail('EXEC_TIMEOUT', `said nothing for ${timeoutMs} ms`);
-    }, timeoutMs);
-
-    report.on('data', (chunk: Buffer) => {
-      text += chunk.toString();
-      look();
-    });
-    report.on('error', () => {}); // 'close' follows
-    report.on('close', () => {
-      closed = true;
-      look();
-    });
-    child.on('error', (cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'ENOENT')
-        return fail('EXEC_NOT_FOUND', 'program not found (podwire doctor tells how to install it)');
-      fail('EXEC_FAILED', cause.message);
-    });
-    child.on('exit', (code) => {
-      exited = code ?? -1;
-      look();
-    });
-  });
-};

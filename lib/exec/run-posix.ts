@@ -12,27 +12,19 @@ const longestOutput = 64 * 1024 * 1024;
 const nothing = { stdout: '', stderr: '', exitCode: undefined, signal: undefined };
 
 export async function runPosix(spawner: PosixSpawner, command: TimedCommand): Promise<RawResult> {
-  const { argv, input, cwd, signal } = command;
+  const { argv, input, signal } = command;
   const ended = { notFound: false, timedOut: false, aborted: false };
   if (signal?.aborted) return { ...nothing, ...ended, aborted: true };
   const file = findProgram(argv[0]);
   if (!file) return { ...nothing, ...ended, notFound: true };
-  const out = spawner.pipe();
-  const err = spawner.pipe();
-  const stdin = input === undefined ? undefined : spawner.pipe();
-  const pid = spawner.start({
-    file,
-    argv,
-    cwd,
-    env: { ...baseEnv(), ...command.env },
-    fds: [stdin ? stdin.read : 'null', out.write, err.write],
-  });
-  for (const fd of [out.write, err.write, ...(stdin ? [stdin.read] : [])]) closeSync(fd);
-  const outPipe = new Socket({ fd: out.read, readable: true, writable: false });
-  const errPipe = new Socket({ fd: err.read, readable: true, writable: false });
+  const started = startWithPipes(spawner, file, command);
+  if (started instanceof Error) return { ...nothing, ...ended, cause: started };
+  const { pid, out, err, stdin } = started;
+  const outPipe = new Socket({ fd: out, readable: true, writable: false });
+  const errPipe = new Socket({ fd: err, readable: true, writable: false });
   const stdout = collect(outPipe);
   const stderr = collect(errPipe);
-  if (stdin) feed(stdin.write, pid < 0 ? '' : (input ?? ''));
+  if (stdin !== undefined) feed(stdin, pid < 0 ? '' : (input ?? ''));
   if (pid < 0) {
     await Promise.all([stdout, stderr]);
     const cause = new Error(`posix_spawn: errno ${-pid}`);
@@ -64,6 +56,27 @@ export async function runPosix(spawner: PosixSpawner, command: TimedCommand): Pr
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** The pid (or -errno) and our ends of its pipes; when it could not be asked for, why, and no descriptor stays open. */
+function startWithPipes(spawner: PosixSpawner, file: string, { argv, input, cwd, env }: TimedCommand) {
+  const open: number[] = [];
+  const pipe = () => {
+    const ends = spawner.pipe();
+    open.push(ends.read, ends.write);
+    return ends;
+  };
+  try {
+    const [out, err] = [pipe(), pipe()];
+    const stdin = input === undefined ? undefined : pipe();
+    const fds = [stdin ? stdin.read : 'null', out.write, err.write] as const;
+    const pid = spawner.start({ file, argv, cwd, env: { ...baseEnv(), ...env }, fds });
+    for (const fd of fds) if (fd !== 'null') closeSync(fd);
+    return { pid, out: out.read, err: err.read, stdin: stdin?.write };
+  } catch (error) {
+    for (const fd of open) closeSync(fd);
+    return error as Error;
   }
 }
 

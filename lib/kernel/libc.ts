@@ -157,13 +157,17 @@ function fromNode(): SystemCall {
   try {
     const ffi = process.getBuiltinModule('node:ffi');
     const { functions } = ffi.dlopen(null, {
-      syscall: { return: 'i64', arguments: ['i64', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'] },
+      syscall: {
+        return: 'i64',
+        arguments: ['i64', 'pointer', 'pointer', 'pointer', 'pointer', 'pointer', 'pointer'],
+      },
       __errno_location: { return: 'pointer', arguments: [] },
     });
     const { syscall } = functions;
     const errno = functions.__errno_location();
-    const pass = (value: Argument): bigint =>
-      typeof value === 'number' ? BigInt(value) : ffi.getRawPointer(value as Buffer);
+    // Bytes are handed over themselves, not as their address: so they live until the call is over.
+    const pass = (value: Argument): bigint | Uint8Array =>
+      typeof value === 'number' ? BigInt.asUintN(64, BigInt(value)) : value;
     return (number, a = 0, b = 0, c = 0, d = 0, e = 0) => {
       const result = syscall(BigInt(number), pass(a), pass(b), pass(c), pass(d), pass(e), 0n);
       return result < 0n ? -ffi.getInt32(errno as bigint, 0) : Number(result);

@@ -1,12 +1,13 @@
 // The contract of `run` and of daemons that report, held to by both ways of starting a process.
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { RawResult, TimedCommand } from '../../../lib/exec/command.ts';
 import { judge } from '../../../lib/exec/exec.ts';
-import { posixSpawner } from '../../../lib/exec/posix-spawn.ts';
-import { startReportingDaemon } from '../../../lib/exec/reporting-daemon.ts';
+import { loadFfi } from '../../../lib/exec/ffi.ts';
+import { bindCloseFrom, newSpawner, type PosixSpawner, posixSpawner } from '../../../lib/exec/posix-spawn.ts';
+import { startReportingDaemonBy } from '../../../lib/exec/reporting-daemon.ts';
 import { runExeca } from '../../../lib/exec/run-execa.ts';
 import { runPosix } from '../../../lib/exec/run-posix.ts';
 
@@ -79,22 +80,100 @@ for (const [name, start] of ways)
     await t.rejects(run({ argv: ['sleep', '100'], signal: abort.signal }), { code: 'EXEC_ABORTED' });
   });
 
-t.test('a daemon that reports', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'podwire-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  const outputFile = join(folder, 'out');
-  const start = (script: string, timeoutMs = 5000) =>
-    startReportingDaemon({ argv: sh(script), outputFile, timeoutMs, cwd: folder });
-  t.equal(
-    await start('echo noise; (sleep 0.3 & echo "the line" >&3)'),
-    'the line',
-    'what it leaves behind is not waited for',
-  );
-  t.equal(readFileSync(outputFile, 'utf8'), 'noise\n');
-  t.equal(await start('pwd >&3'), folder, 'its working folder is given');
-  await t.rejects(start('echo trouble; exit 5'), { code: 'EXEC_FAILED', message: /exit code 5.*trouble/s });
-  await t.rejects(start('sleep 100', 100), { code: 'EXEC_TIMEOUT' });
-  await t.rejects(startReportingDaemon({ argv: ['no-such-program'], outputFile, cwd: folder }), {
-    code: 'EXEC_NOT_FOUND',
+for (const [name, by] of [
+  ['posix_spawn', spawner],
+  ['node', undefined],
+] as const) {
+  if (name === 'posix_spawn' && !by) continue; // told above
+  t.test(`a daemon that reports, by ${name}`, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'podwire-'));
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+    const outputFile = join(folder, 'out');
+    const start = (argv: [string, ...string[]], timeoutMs = 5000) =>
+      startReportingDaemonBy(by, { argv, outputFile, timeoutMs, cwd: folder });
+    const before = openDescriptors();
+    t.equal(
+      await start(sh('echo noise; (sleep 0.3 & echo "the line" >&3)')),
+      'the line',
+      'what it leaves behind is not waited for',
+    );
+    t.equal(readFileSync(outputFile, 'utf8'), 'noise\n');
+    t.equal(await start(sh('pwd >&3')), folder, 'its working folder is given');
+    await t.rejects(start(sh('echo trouble; exit 5')), {
+      code: 'EXEC_FAILED',
+      message: /exit code 5.*trouble/s,
+    });
+    await t.rejects(start(['sleep', '100'], 100), { code: 'EXEC_TIMEOUT' });
+    const pidFile = join(folder, 'pid');
+    await t.rejects(start(sh(`echo $$ >${pidFile}; echo line >&3; exec sleep 100`), 200), {
+      code: 'EXEC_TIMEOUT',
+    });
+    t.ok(
+      await comesTrue(() => !existsSync(`/proc/${readFileSync(pidFile, 'utf8').trim()}`)),
+      'one that reports and does not end is killed and reaped',
+    );
+    await t.rejects(start(['no-such-program']), { code: 'EXEC_NOT_FOUND' });
+    t.ok(await comesTrue(() => openDescriptors() <= before), 'no descriptor stays open');
+    const then = openDescriptors();
+    for (let times = 0; times < 5; times++)
+      await t.rejects(start(['sleep', '1\0']), { code: 'EXEC_FAILED', message: /could not be started/ });
+    t.ok(await comesTrue(() => openDescriptors() <= then), 'nor when the start fails');
   });
+}
+
+t.test('no descriptor stays open when a start fails', { skip: !spawner && 'no posix_spawn' }, async (t) => {
+  const before = openDescriptors();
+  const command = { argv: ['sleep', '1'] as [string, string], timeoutMs: 1000, input: '' };
+  let pipes = 0;
+  const scarce: PosixSpawner = {
+    start: (request) => spawner!.start(request),
+    wait: (pid) => spawner!.wait(pid),
+    pipe() {
+      if (++pipes === 2) throw new Error('no file descriptors left');
+      return spawner!.pipe();
+    },
+  };
+  const noRoom = await runPosix(scarce, command);
+  t.throws(() => judge(command, noRoom), { code: 'EXEC_FAILED', message: /could not be started: no file/ });
+  const nul = { ...command, argv: ['sleep', '1\0'] as [string, string] };
+  const refused = await runPosix(spawner!, nul);
+  t.throws(() => judge(nul, refused), { code: 'EXEC_FAILED', message: /NUL/ });
+  t.equal(openDescriptors(), before);
 });
+
+const ffi = loadFfi();
+t.test(
+  'a child gets no descriptor but its own',
+  { skip: (!ffi || !spawner) && 'no posix_spawn' },
+  async (t) => {
+    // One that is not closed on exec, as node-pty leaves its own: dup(2) clears the flag.
+    const { dup } = ffi!.dlopen(null, { dup: { return: 'i32', arguments: ['i32'] } }).functions;
+    const ours = openSync('/etc/passwd', 'r');
+    const inherited: number[] = [];
+    t.teardown(() => {
+      for (const fd of [ours, ...inherited]) closeSync(fd);
+    });
+    const spawners = { closefrom: bindCloseFrom(ffi!), 'FD_CLOEXEC on each': undefined };
+    for (const [name, closeFrom] of Object.entries(spawners)) {
+      if (name === 'closefrom' && !closeFrom) {
+        t.comment('the C library has no posix_spawn_file_actions_addclosefrom_np');
+        continue;
+      }
+      const leaky = dup(ours);
+      inherited.push(leaky);
+      t.match(readFileSync(`/proc/self/fdinfo/${leaky}`, 'utf8'), /^flags:\s*0[01]00000$/m, 'no O_CLOEXEC');
+      const way = newSpawner(ffi!, closeFrom);
+      const { stdout } = await runPosix(way, { argv: ['ls', '-l', '/proc/self/fd'], timeoutMs: 5000 });
+      t.notMatch(stdout, /passwd/, name);
+      t.match(stdout, /2 -> pipe/, 'its own are there');
+    }
+  },
+);
+
+const openDescriptors = (): number => readdirSync('/proc/self/fd').length;
+
+async function comesTrue(holds: () => boolean): Promise<boolean> {
+  for (const end = Date.now() + 3000; Date.now() < end && !holds(); )
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  return holds();
+}
