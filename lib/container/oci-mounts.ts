@@ -6,7 +6,6 @@ import type { OciMount } from './oci-types.ts';
 
 export interface MountInput {
   readonly privileged: boolean;
-  readonly readOnlyRoot: boolean;
   readonly mounts: readonly Mount[];
   /** The Pod's own files, made by the sandbox. */
   readonly files: {
@@ -75,19 +74,22 @@ function hiding({ path, writable }: HiddenPath): OciMount {
   return { destination: path, type: 'tmpfs', source: 'tmpfs', options };
 }
 
-function podFiles({ files, readOnlyRoot }: MountInput): OciMount[] {
+/**
+ * The files are read-only, though Kubernetes lets containers write /etc/hosts: they lie on the machine's /run, and a
+ * container that may write one could fill it up, for all.
+ */
+function podFiles({ files }: MountInput): OciMount[] {
   const bind = (destination: string, source: string, options: string[]): OciMount => ({
     destination,
     type: 'bind',
     source,
     options: ['rbind', 'rprivate', ...options],
   });
-  const access = readOnlyRoot ? 'ro' : 'rw';
   return [
     bind('/dev/shm', files.shmPath, ['rw']),
-    bind('/etc/hosts', files.hostsPath, [access]),
-    bind('/etc/hostname', files.hostnamePath, [access]),
-    bind('/etc/resolv.conf', files.resolvConfPath, [access]),
+    bind('/etc/hosts', files.hostsPath, ['ro']),
+    bind('/etc/hostname', files.hostnamePath, ['ro']),
+    bind('/etc/resolv.conf', files.resolvConfPath, ['ro']),
   ];
 }
 

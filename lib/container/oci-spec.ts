@@ -84,7 +84,6 @@ export function buildOciSpec(input: SpecInput): OciSpec {
     root: { path: input.rootfsPath, readonly: readOnlyRootFilesystem },
     mounts: containerMounts({
       privileged,
-      readOnlyRoot: readOnlyRootFilesystem,
       mounts: config.mounts,
       files: sandbox,
       hidden: input.hidden,

@@ -71,6 +71,8 @@ for (const program of ['crun', 'runc'] as const)
         'touch /run/x && echo run is writable; touch /etc/podwire/x 2>/dev/null || echo etc is closed',
         'echo x > /dev/null && echo devices work; unshare -U true 2>/dev/null || echo no new namespaces',
         'echo x > /proc/sys/kernel/printk 2>/dev/null || echo no sysctls',
+        // They lie on the machine's /run, which nobody may fill.
+        'for f in hosts hostname resolv.conf; do echo x 2>/dev/null >> /etc/$f || echo $f is read-only; done',
       ];
       const config = node.config(script.join('\n'));
       await ended(runtime, await node.run(runtime, config));
@@ -92,6 +94,9 @@ for (const program of ['crun', 'runc'] as const)
         'devices work',
         'no new namespaces',
         'no sysctls',
+        'hosts is read-only',
+        'hostname is read-only',
+        'resolv.conf is read-only',
       ]);
     });
 
