@@ -18,6 +18,12 @@ export interface ConmonRequest {
   readonly stdin: boolean;
 }
 
+/**
+ * Bytes of a container's log: conmon then begins a new file in its place, and what was in the old one is gone. The figure
+ * is the kubelet's containerLogMaxSize; kubectl logs shows no more there, either.
+ */
+export const containerLogMaxBytes = 10 << 20;
+
 /** Reports on this descriptor, see _OCI_SYNCPIPE in conmon(8). */
 export const conmonEnv = { _OCI_SYNCPIPE: '3' };
 
@@ -31,6 +37,7 @@ export function conmonArgv(request: ConmonRequest): [string, ...string[]] {
     ...['-r', runtime.program, ...runtime.options.flatMap((option) => ['--runtime-arg', option])],
     ...['-p', request.pidFile, '-P', request.conmonPidFile],
     ...['-l', `k8s-file:${request.logPath}`, '--log-level', 'error'],
+    ...['--log-size-max', `${containerLogMaxBytes}`],
     ...['--exit-dir', request.exitDir, '--persist-dir', bundle, '--socket-dir-path', bundle, '--full-attach'],
     // A container's last log lines are worth no wait for the disk.
     '--no-sync-log',

@@ -1,8 +1,8 @@
 // Reads container logs in the CRI format: `TIME STREAM TAGS TEXT`, a long line in parts (tag P) with a last one (F).
-// Assumes conmon appends and never changes what it wrote. The tail of a big file is found from its end, block by
+// Assumes conmon appends and never changes what it wrote; at the size limit it puts a new, empty file in the place. The tail of a big file is found from its end, block by
 // block; following wakes on inotify and, should that miss, every second. Memory: one block and one joined line.
-import { watch } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FSWatcher, watch } from 'node:fs';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { PodwireError } from '../exec/errors.ts';
 
 export interface LogOptions {
@@ -122,10 +122,12 @@ async function openLog(path: string): Promise<FileHandle> {
   }
 }
 
-/** Lines from an offset on, without their newlines; with `follow` until the end of all writing. */
-async function* rawLines(file: FileHandle, from: number, options: LogOptions): AsyncGenerator<Buffer> {
+/** Lines from an offset on, without their newlines; with `follow` until the end of all writing, across new files. */
+async function* rawLines(first: FileHandle, from: number, options: LogOptions): AsyncGenerator<Buffer> {
   const { follow = false, signal, isFinished = () => false } = options;
-  const changes = follow ? new Changes(options.path, signal) : undefined;
+  let changes = follow ? new Changes(options.path, signal) : undefined;
+  let file = first;
+  let replaced = false;
   const block = Buffer.alloc(blockSize);
   let at = from;
   let rest: Buffer[] = [];
@@ -136,8 +138,17 @@ async function* rawLines(file: FileHandle, from: number, options: LogOptions): A
       const { bytesRead } = await file.read(block, 0, blockSize, at);
       at += bytesRead;
       if (bytesRead === 0) {
-        if (finished) return;
-        await changes!.next();
+        if (replaced) {
+          if (file !== first) await file.close();
+          file = first; // closed by the caller: nothing of ours is open should the next line throw
+          file = await openLog(options.path);
+          changes?.close();
+          changes = new Changes(options.path, signal);
+          [replaced, at, rest] = [false, 0, []];
+        } else if (follow && (await isReplaced(file, options.path)))
+          replaced = true; // complete now: read on to its end
+        else if (finished) return;
+        else await changes!.next();
         continue;
       }
       let start = 0;
@@ -154,19 +165,30 @@ async function* rawLines(file: FileHandle, from: number, options: LogOptions): A
     }
   } finally {
     changes?.close();
+    if (file !== first) await file.close();
   }
+}
+
+/** Another file stands in its place by now. */
+async function isReplaced(file: FileHandle, path: string): Promise<boolean> {
+  const [held, there] = await Promise.all([file.stat(), stat(path).catch(() => undefined)]);
+  return there !== undefined && there.ino !== held.ino;
 }
 
 /** Wakes when the file may have grown, at the latest after a second, and when the reader has had enough. */
 class Changes {
-  readonly #watcher;
+  readonly #watcher: FSWatcher | undefined;
   readonly #signal: AbortSignal | undefined;
   #changed = false;
   #wake: () => void = () => {};
 
   constructor(path: string, signal: AbortSignal | undefined) {
-    this.#watcher = watch(path, { persistent: false }, () => this.#note());
-    this.#watcher.on('error', () => {}); // the look every second goes on
+    try {
+      this.#watcher = watch(path, { persistent: false }, () => this.#note());
+      this.#watcher.on('error', () => {}); // the look every second goes on
+    } catch {
+      // and does so where the machine has no inotify instance left
+    }
     this.#signal = signal;
     signal?.addEventListener('abort', this.#note);
   }
@@ -184,7 +206,7 @@ class Changes {
   }
 
   close(): void {
-    this.#watcher.close();
+    this.#watcher?.close();
     this.#signal?.removeEventListener('abort', this.#note);
   }
 

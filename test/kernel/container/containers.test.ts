@@ -1,8 +1,9 @@
 // Real containers by both OCI runtimes from localhost/host: exit codes, logs, exec, stop, limits, outliving the
 // daemon, failures that leave nothing. Each node lives under a temporary root and is looked over at the end.
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import t from 'tap';
+import { containerLogMaxBytes } from '../../../lib/container/conmon.ts';
 import { readLogs } from '../../../lib/container/logs.ts';
 import { containerFiles, newContainerId } from '../../../lib/container/container-record.ts';
 import { StepClock } from '../../../lib/exec/step-clock.ts';
@@ -460,6 +461,16 @@ for (const program of ['crun', 'runc'] as const)
       await fresh.remove(id);
       t.same(node.leftovers(), []);
       await fresh.close();
+    });
+
+    t.test('the log stays below its limit and keeps the newest lines', async (t) => {
+      const config = node.config('seq 1 300000', { name: 'talks' }); // 15 MB in the log's format
+      const id = await node.run(runtime, config);
+      await ended(runtime, id);
+      t.ok(statSync(config.logPath).size <= containerLogMaxBytes, `${statSync(config.logPath).size} bytes`);
+      t.equal(texts(node.log(config)).at(-1), '300000');
+      t.same(readdirSync(dirname(config.logPath)), [basename(config.logPath)], 'one file');
+      await runtime.remove(id);
     });
 
     t.test('the log is followed to the end', async (t) => {

@@ -1,5 +1,5 @@
 // The log reader: parsing, joining, tail of files larger than a block, since, limits, following to the end.
-import { appendFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import {
@@ -150,6 +150,38 @@ t.test(
     t.same(seen, ['first\n', 'second\n', 'last\n']);
   },
 );
+
+t.test('following goes on in the file that takes the place of a full one, and loses nothing', async (t) => {
+  const path = join(t.testdir(), 'log');
+  writeFileSync(path, whole(1, 'first'));
+  let finished = false;
+  const seen: string[] = [];
+  const descriptors = (): number => readdirSync('/proc/self/fd').length;
+  const before = descriptors();
+  // As conmon does: a new file is written beside it and renamed.
+  const replace = (second: number, text: string): void => {
+    writeFileSync(`${path}.tmp`, whole(second, text));
+    renameSync(`${path}.tmp`, path);
+  };
+  for await (const line of readLogLines({ path, follow: true, isFinished: () => finished })) {
+    seen.push(line.text.toString());
+    if (seen.length === 1)
+      setTimeout(() => {
+        appendFileSync(path, whole(2, 'end of the old'));
+        replace(3, 'new');
+      }, 20);
+    if (seen.length === 3) setTimeout(() => appendFileSync(path, whole(4, 'more')), 20);
+    if (seen.length === 4) {
+      replace(5, 'the last one of a container that has ended');
+      finished = true;
+    }
+  }
+  t.same(
+    seen.map((text) => text.trim()),
+    ['first', 'end of the old', 'new', 'more', 'the last one of a container that has ended'],
+  );
+  t.equal(descriptors(), before, 'no file stays open');
+});
 
 t.test('following ends at once when aborted', async (t) => {
   const path = join(t.testdir(), 'log');
