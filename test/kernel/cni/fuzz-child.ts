@@ -30,7 +30,12 @@ const sh = (command: string, ...args: string[]): void => {
   const { status, stderr } = spawnSync(command, args, { encoding: 'utf8' });
   if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${stderr}`);
 };
-for (const dir of ['/run', '/var/lib', '/tmp', '/var/tmp']) sh('mount', '-t', 'tmpfs', 'tmpfs', dir);
+sh('mount', '-t', 'tmpfs', 'tmpfs', '/run');
+// The checkout itself may lie below one of the folders that are hidden next.
+const compiled = '/run/compiled';
+mkdirSync(compiled);
+sh('mount', '--bind', pluginDir, compiled);
+for (const dir of ['/var/lib', '/tmp', '/var/tmp']) sh('mount', '-t', 'tmpfs', 'tmpfs', dir);
 sh('mount', '-o', 'remount,bind,ro', '/');
 sh('ip', 'netns', 'add', 'fuzz');
 sh('ip', 'link', 'set', 'lo', 'up');
@@ -128,9 +133,9 @@ await fuzz('in process', Number(inProcess), async ({ type, env, stdin }, random)
   return { ...answer, stderr: '' };
 });
 await fuzz('executed', Number(executed), async ({ type, env, stdin }) => {
-  const { status, stdout, stderr } = spawnSync(join(pluginDir, type), [], {
+  const { status, stdout, stderr } = spawnSync(join(compiled, type), [], {
     input: stdin,
-    env: { PATH: process.env.PATH ?? '', ...env, ...(env.CNI_PATH === links ? { CNI_PATH: pluginDir } : {}) },
+    env: { PATH: process.env.PATH ?? '', ...env, ...(env.CNI_PATH === links ? { CNI_PATH: compiled } : {}) },
     timeout: 20_000,
     encoding: 'utf8',
   });

@@ -68,7 +68,7 @@ for (const program of ['crun', 'runc'] as const)
       const script = [
         'hostname; echo $HOSTNAME; cat /etc/hostname; cat /etc/hosts; cat /etc/resolv.conf',
         'grep -E "^(CapEff|Seccomp|NoNewPrivs):" /proc/self/status | tr -d "\\t"',
-        'echo $$; ls /run | wc -l; ls ' + node.paths.state + ' | wc -l; ls /var/lib/podwire | wc -l',
+        `echo $$; ls /run | wc -l; ls ${node.paths.state} | wc -l; ls /var/lib/podwire | wc -l`,
         'touch /run/x && echo run is writable; touch /etc/podwire/x 2>/dev/null || echo etc is closed',
         'echo x > /dev/null && echo devices work; unshare -U true 2>/dev/null || echo no new namespaces',
         'echo x > /proc/sys/kernel/printk 2>/dev/null || echo no sysctls',
