@@ -19,6 +19,7 @@ export function encode(object: ApiObject): string {
 
 export class ObjectCache {
   readonly #cached = new Map<string, Cached>();
+  #told: { key: string; revision: number; object: ApiObject } | undefined;
   readonly #expected = new Map<string, { value: string; object: ApiObject }>();
 
   /** Announces a write: when the store tells of it, `object` need not be parsed from `value`. */
@@ -30,24 +31,48 @@ export class ObjectCache {
     this.#expected.delete(key);
   }
 
-  /** The object of an entry, with its resourceVersion, frozen. */
+  /** The object of an entry that is stored now, with its resourceVersion, frozen. */
   decode(entry: StoreEntry): ApiObject {
-    const hit = this.#cached.get(entry.key);
-    if (hit?.revision === entry.revision) return hit.object;
-    if (hit?.before?.revision === entry.revision) return hit.before.object;
-    const expected = this.#expected.get(entry.key);
-    const plain: ApiObject = expected?.value === entry.value ? expected.object : JSON.parse(entry.value);
-    const metadata = { ...plain.metadata, resourceVersion: String(entry.revision) };
-    const object = deepFreeze({ ...plain, metadata });
-    if (!entry.key.startsWith('/registry/events/')) this.#remember(entry, object, hit);
+    const known = this.#find(entry);
+    if (known) return known;
+    const object = this.#parse(entry);
+    if (!entry.key.startsWith('/registry/events/')) this.#remember(entry, object);
     return object;
+  }
+
+  /**
+   * The same of an entry that a watch tells of: it may be long gone, so only what is being written just now is kept, and of
+   * all else the latest, as each watch asks for it in turn.
+   */
+  decodeTold(entry: StoreEntry): ApiObject {
+    if (this.#expected.get(entry.key)?.value === entry.value) return this.decode(entry);
+    const known = this.#find(entry);
+    if (known) return known;
+    const { key, revision } = entry;
+    if (this.#told?.key !== key || this.#told.revision !== revision)
+      this.#told = { key, revision, object: this.#parse(entry) };
+    return this.#told.object;
   }
 
   drop(key: string): void {
     this.#cached.delete(key);
   }
 
-  #remember(entry: StoreEntry, object: ApiObject, hit: Cached | undefined): void {
+  #find({ key, revision }: StoreEntry): ApiObject | undefined {
+    const hit = this.#cached.get(key);
+    if (hit?.revision === revision) return hit.object;
+    return hit?.before?.revision === revision ? hit.before.object : undefined;
+  }
+
+  #parse(entry: StoreEntry): ApiObject {
+    const expected = this.#expected.get(entry.key);
+    const plain: ApiObject = expected?.value === entry.value ? expected.object : JSON.parse(entry.value);
+    const metadata = { ...plain.metadata, resourceVersion: String(entry.revision) };
+    return deepFreeze({ ...plain, metadata });
+  }
+
+  #remember(entry: StoreEntry, object: ApiObject): void {
+    const hit = this.#cached.get(entry.key);
     if (hit && hit.revision > entry.revision) return; // history told again: not worth keeping
     const before = hit && { revision: hit.revision, object: hit.object };
     this.#cached.set(entry.key, { revision: entry.revision, object, before });

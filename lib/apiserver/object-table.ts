@@ -30,6 +30,8 @@ export class ObjectTable {
   }
 
   readonly decode = (entry: StoreEntry): ApiObject => this.#cache.decode(entry);
+  /** Of an entry that a watch tells of. */
+  readonly decodeTold = (entry: StoreEntry): ApiObject => this.#cache.decodeTold(entry);
 
   async list<R extends Resource>(
     resource: R,

@@ -33,7 +33,7 @@ export class Watches {
     const stop = this.#table.store.watch(prefixOf(resource, options.namespace), from, {
       events: (events) => {
         for (const event of events) {
-          const told = watchEventOf(event, this.#table.decode, matches);
+          const told = watchEventOf(event, this.#table.decodeTold, matches);
           if (told) stream.push(told, event.entry.revision);
         }
       },
