@@ -1,8 +1,9 @@
 // A program that somebody talks to while it runs: bytes in and out, a terminal where wanted, an exit code at the end.
 // Assumes the caller bounds its life: a session has no time limit, kill() ends the program with its process group.
 // One pipe or one pseudo-terminal a session; node-pty is loaded by the first session that wants a terminal.
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { ExecError } from './errors.ts';
 import { baseEnv } from './base-env.ts';
@@ -70,7 +71,7 @@ async function openPipes(request: SessionRequest): Promise<ExecSession> {
     closeStdin: () => void child.stdin?.end(),
     resize: () => {},
     kill: () => {
-      if (!ended) killGroups(pid, request.pidFile);
+      void killGroups(pid, request.pidFile, () => ended);
     },
     exit,
   };
@@ -108,7 +109,7 @@ async function openTerminal(request: SessionRequest): Promise<ExecSession> {
       if (!ended && columns > 0 && rows > 0) terminal.resize(columns, rows);
     },
     kill: () => {
-      if (!ended) killGroups(terminal.pid, request.pidFile);
+      void killGroups(terminal.pid, request.pidFile, () => ended);
     },
     exit,
   };
@@ -130,18 +131,32 @@ class Relay {
   }
 }
 
-/** Ends the program, and first what it started elsewhere: that one's parent would tell no end before its pipes close. */
-function killGroups(leader: number, pidFile: string | undefined): void {
+/**
+ * Ends the program, and first what it started elsewhere: that one's parent would tell no end before its pipes close. Who
+ * kills at once comes before its pid is written, and would leave it running: so that is waited for, shortly.
+ */
+async function killGroups(
+  leader: number,
+  pidFile: string | undefined,
+  hasEnded: () => boolean,
+): Promise<void> {
+  for (let looks = 0; pidFile && looks < longestPidWaitMs / 5 && !hasEnded() && !isWritten(pidFile); looks++)
+    await sleep(5);
+  if (hasEnded()) return;
   const inner = pidFile === undefined ? undefined : groupOfPidFile(pidFile);
   for (const group of [inner, leader]) {
     if (group === undefined || group <= 1) continue;
     try {
       process.kill(-group, 'SIGKILL');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    } catch {
+      // ended in the meantime
     }
   }
 }
+
+const longestPidWaitMs = 2000;
+
+const isWritten = (pidFile: string): boolean => (statSync(pidFile, { throwIfNoEntry: false })?.size ?? 0) > 0;
 
 /** Process group of the process whose pid stands in a file; its leader may be gone already. Source: proc(5), stat. */
 function groupOfPidFile(pidFile: string): number | undefined {
