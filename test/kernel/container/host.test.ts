@@ -120,3 +120,26 @@ t.test('cgroups are made, filled, limited, killed and removed', async (t) => {
   await killCgroup(pod);
   t.throws(() => attach(pod, 1), { code: 'ENOENT' });
 });
+
+t.test('warming up moves nobody, also when somebody else has moved us', async (t) => {
+  const base = `podwire-test-warm-${process.pid}`;
+  t.teardown(async () => {
+    await killCgroup(base);
+    await removeCgroup(base);
+  });
+  // In the hierarchy that it writes to, which on a hybrid machine is not the one that limits.
+  const { unified, v1 } = detectCgroups();
+  const groups = ['a', 'b'].map((name) => join(unified ?? v1.pids!, base, name));
+  for (const group of groups) mkdirSync(group, { recursive: true });
+  const module = JSON.stringify(join(import.meta.dirname, '../../../lib/kernel/cgroup.ts'));
+  const script = `
+    const { readFileSync, writeFileSync } = await import('node:fs');
+    const { warmCgroupMoves } = await import(${module});
+    for (const group of ${JSON.stringify(groups)}) {
+      writeFileSync(group + '/cgroup.procs', String(process.pid));
+      await warmCgroupMoves();
+    }
+    console.log(readFileSync('/proc/self/cgroup', 'utf8'));`;
+  const { stdout } = await run({ argv: [process.execPath, '--input-type=module', '-e', script] });
+  t.match(stdout, new RegExp(`/${base}/b$`, 'm'));
+});
