@@ -26,13 +26,14 @@ export const labEnv = {
 /** Starts VMs node1, node2 … for a test. */
 export async function startLab(t: Test, options: LabOptions = {}): Promise<Machine[]> {
   const { machines: count = 1, memoryMiB = 1024 } = options;
+  const translationMiB = count <= 2 ? 512 : 128;
   const image = imageIn(told('image'));
   const payload = told('payload');
   const folder = mkdtempSync(join(told('folder'), 'lab-'));
   await makeBridge();
   const machines = Array.from(
     { length: count },
-    (_, at) => new Machine({ image, payload, folder, memoryMiB, number: at + 1 }),
+    (_, at) => new Machine({ image, payload, folder, memoryMiB, translationMiB, number: at + 1 }),
   );
   t.teardown(async () => {
     await settleAll(

@@ -225,6 +225,8 @@ t.test('podwired as a systemd service', async (t) => {
   await vm.podwire('down');
   const unit = readFileSync(join(import.meta.dirname, '../../examples/podwired.service'), 'utf8');
   await vm.put('/etc/systemd/system/podwired.service', unit);
+  const start = 'ExecStart=\nExecStart=/opt/podwire/bin/podwired --pod-pids-limit 200\n';
+  await vm.put('/etc/systemd/system/podwired.service.d/flags.conf', `[Service]\n${start}`);
   await vm.sh('systemctl daemon-reload && systemctl enable --now podwired');
   await untilReady(vm);
   const adopted = await until(vm, 'web', isRunning);
@@ -236,6 +238,8 @@ t.test('podwired as a systemd service', async (t) => {
   await create(vm, pod('inside', [shell('a', sleeper)]));
   const inside = await until(vm, 'inside', isRunning);
   const id = containerIds(inside).a;
+  for (const group of [`pod${uidOf(inside)}`, `pod${uidOf(inside)}/${id}`])
+    t.same(await cgroup(vm, group, ['pids.max']), { 'pids.max': '200' }, `--pod-pids-limit, in ${group}`);
 
   const pids = {
     daemon: await vm.sh('systemctl show -P MainPID podwired'),
