@@ -33,7 +33,8 @@ async function main(chosen: readonly string[]): Promise<void> {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  if (count.passed + count.failed === 0) fail('no test ran');
+  if (interrupted) say('interrupted; nothing is left');
+  else if (count.passed + count.failed === 0) fail('no test ran');
 }
 
 function filesOf(chosen: readonly string[]): string[] {
