@@ -16,7 +16,7 @@ import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { readIfThere } from '../../lib/kernel/files.ts';
 import { deleteLink } from '../../lib/kernel/link.ts';
 import { parseTrace, type Trace, traceTo } from '../../lib/kernel/trace.ts';
-import { PodwireError } from '../../lib/exec/errors.ts';
+import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 import { Kubelet } from '../../lib/kubelet/kubelet.ts';
 import { mirrorAnnotation, runtimeUid, sourceAnnotation } from '../../lib/kubelet/layout.ts';
 import { registerNode } from '../../lib/kubelet/node-status.ts';
@@ -58,7 +58,10 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
   for (const name of ['ip', 'nft', 'unshare', 'nsenter', 'start-stop-daemon']) needProgram(name);
   const oldRange = rangeToLeave(options);
   makeFolders(paths);
-  const store = openSqliteStore({ path: join(paths.state, 'store.db') });
+  const store = openSqliteStore({
+    path: join(paths.state, 'store.db'),
+    onError: (error) => log.error({ err: error }, `store: ${messageOf(error)}`),
+  });
   const registry = new Registry({
     store,
     admit: [assignTo(name), refuseForeignMirrors((uid) => kubelet.isStaticUid(uid))],

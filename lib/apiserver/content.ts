@@ -54,6 +54,8 @@ export function sendJson(reply: FastifyReply, code: number, body: unknown): Fast
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   const code = (error as { code?: unknown }).code;
+  if (code === 'STORE_FULL')
+    return new ApiError('ServiceUnavailable', messageOf(error), undefined, { cause: error });
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
     return new ApiError('RequestEntityTooLarge', 'the body is larger than 3 MiB');
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
