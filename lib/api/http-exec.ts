@@ -3,6 +3,7 @@
 // Source: KEP-4006; channels 0 stdin, 1 stdout, 2 stderr, 3 error, 4 resize, 255 close.
 import { connect } from 'node:net';
 import WebSocket from 'ws';
+import type { ExecSession } from '../exec/session.ts';
 import { ApiError, type FailureStatus } from './errors.ts';
 import { failureOf, type HttpTransport, readText } from './http-transport.ts';
 
@@ -13,17 +14,8 @@ export interface RemoteExecOptions {
   stdin?: boolean | undefined;
 }
 
-/** The same shape as ExecSession of lib/container/cri.ts. */
-export interface RemoteExec {
-  onStdout(listener: (chunk: Buffer) => void): void;
-  onStderr(listener: (chunk: Buffer) => void): void;
-  writeStdin(chunk: Buffer): void;
-  closeStdin(): void;
-  resize(columns: number, rows: number): void;
-  kill(): void;
-  /** The command's exit code. Rejects with ApiError when it could not be run, or the connection broke. */
-  readonly exit: Promise<number>;
-}
+/** The far end of an exec. `exit` rejects with ApiError when it could not be run, or the connection broke. */
+export type RemoteExec = ExecSession;
 
 export function execQuery({ command, container, tty = false, stdin = false }: RemoteExecOptions): string {
   const query = new URLSearchParams();

@@ -9,7 +9,7 @@ import type { ExecSession } from '../container/cri.ts';
 import { toApiError } from './content.ts';
 import { execOptions, type Query } from './queries.ts';
 import type { Registry } from './registry.ts';
-import type { ExecOptions, PodStreams } from './streams.ts';
+import type { ExecOptions, PodStreams } from '../api/streams.ts';
 
 export const protocols = ['v5.channel.k8s.io', 'v4.channel.k8s.io'] as const;
 const channel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const;

@@ -2,7 +2,7 @@
 // Assumes values as the framework splits them: a text, or a list when repeated. Pure.
 import { ApiError } from '../api/errors.ts';
 import type { Pod } from '../api/types.ts';
-import type { ExecOptions, LogOptions } from './streams.ts';
+import type { ExecOptions, LogOptions } from '../api/streams.ts';
 
 export type Query = Readonly<Record<string, string | string[] | undefined>>;
 

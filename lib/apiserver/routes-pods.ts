@@ -7,7 +7,7 @@ import { sendJson } from './content.ts';
 import { goneSignal, writeChunk } from './http-stream.ts';
 import { logOptions, type Query } from './queries.ts';
 import type { Registry } from './registry.ts';
-import type { PodStreams } from './streams.ts';
+import type { PodStreams } from '../api/streams.ts';
 
 interface Route {
   Params: { namespace: string; name: string };

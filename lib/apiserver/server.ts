@@ -9,7 +9,7 @@ import type { Registry } from './registry.ts';
 import { addDiscovery } from './routes-discovery.ts';
 import { addObjectRoutes } from './routes-objects.ts';
 import { addPodRoutes } from './routes-pods.ts';
-import type { PodStreams } from './streams.ts';
+import type { PodStreams } from '../api/streams.ts';
 import { listenUnix } from './unix-socket.ts';
 
 export interface ApiServerOptions {

@@ -1,7 +1,10 @@
 // The face between the kubelet and whatever runs Pods, in the words of the Kubernetes CRI (runtime.v1), so that
 // the local runtime (lib/sandbox, lib/container) and, one day, containerd's CRI socket stand behind one interface.
 // Assumes: ids are unique for ever; every call may be repeated; list calls answer from memory, O(objects).
+import type { ExecSession } from '../exec/session.ts';
 import type { StepClock } from '../exec/step-clock.ts';
+
+export type { ExecSession } from '../exec/session.ts';
 
 export interface PortMapping {
   readonly hostPort: number;
@@ -139,19 +142,6 @@ export interface ExecRequest {
   readonly argv: readonly [string, ...string[]];
   readonly tty: boolean;
   readonly stdin: boolean;
-}
-
-/** A running exec: bytes in and out, the exit code at the end. Closing kills the process group. */
-export interface ExecSession {
-  onStdout(listener: (chunk: Buffer) => void): void;
-  /** Never called with a terminal. */
-  onStderr(listener: (chunk: Buffer) => void): void;
-  writeStdin(chunk: Buffer): void;
-  closeStdin(): void;
-  /** Columns and rows; ignored without a terminal. */
-  resize(columns: number, rows: number): void;
-  kill(): void;
-  readonly exit: Promise<number>;
 }
 
 /** What happened below, by Pod uid: the kubelet's PLEG turns it into a sync of that Pod. */

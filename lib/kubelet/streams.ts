@@ -1,8 +1,9 @@
-// logs and exec of this node's containers, for whoever serves the API (lib/apiserver/streams.ts is the other side).
+// logs and exec of this node's containers, for whoever serves the API (lib/api/streams.ts is the contract).
 // Assumes the Pod is of this node and the container is one of its spec. Errors are ApiErrors in kubelet's words.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ApiError } from '../api/errors.ts';
+import type { ExecOptions, LogOptions, PodStreams } from '../api/streams.ts';
 import type { Pod } from '../api/types.ts';
 import type { ContainerStatus, ExecSession, RuntimeService } from '../container/cri.ts';
 import { readLogs } from '../container/logs.ts';
@@ -11,25 +12,7 @@ import type { NodePaths } from '../kernel/paths.ts';
 import { podLogDir, runtimeUid } from './layout.ts';
 import { runtimeStatusOf } from './pod-state.ts';
 
-export interface LogRequest {
-  readonly container: string;
-  readonly follow: boolean;
-  readonly previous: boolean;
-  readonly timestamps: boolean;
-  readonly tailLines?: number;
-  readonly sinceSeconds?: number;
-  readonly sinceTime?: string;
-  readonly limitBytes?: number;
-}
-
-export interface ExecCommand {
-  readonly container: string;
-  readonly command: readonly [string, ...string[]];
-  readonly tty: boolean;
-  readonly stdin: boolean;
-}
-
-export class NodeStreams {
+export class NodeStreams implements PodStreams {
   readonly #runtime: RuntimeService;
   readonly #paths: NodePaths;
   constructor(runtime: RuntimeService, paths: NodePaths) {
@@ -38,7 +21,7 @@ export class NodeStreams {
   }
 
   /** @throws ApiError BadRequest while there is no such log */
-  async *logs(pod: Pod, request: LogRequest, signal: AbortSignal): AsyncIterable<Buffer | string> {
+  async *logs(pod: Pod, request: LogOptions, signal: AbortSignal): AsyncIterable<Buffer | string> {
     const path = this.#logPath(pod, request);
     const sinceMs = request.sinceSeconds === undefined ? undefined : Date.now() - request.sinceSeconds * 1000;
     const sinceTime =
@@ -57,7 +40,7 @@ export class NodeStreams {
   }
 
   /** @throws ApiError BadRequest when the container does not run */
-  async exec(pod: Pod, { container, command, tty, stdin }: ExecCommand): Promise<ExecSession> {
+  async exec(pod: Pod, { container, command, tty, stdin }: ExecOptions): Promise<ExecSession> {
     const [latest] = this.#containers(pod, container);
     if (latest?.state !== 'running')
       throw new ApiError(
@@ -77,7 +60,7 @@ export class NodeStreams {
   }
 
   /** By the runtime's records; for a Pod that has ended and gave them back, by its status. */
-  #logPath(pod: Pod, { container, previous }: LogRequest): string {
+  #logPath(pod: Pod, { container, previous }: LogOptions): string {
     const records = this.#containers(pod, container);
     const status = pod.status?.containerStatuses?.find((one) => one.name === container);
     const attempt = (records[0]?.attempt ?? status?.restartCount ?? 0) - (previous ? 1 : 0);

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import t, { type Test } from 'tap';
 import WebSocket from 'ws';
 import { ApiError } from '../../../lib/api/errors.ts';
-import type { ExecOptions } from '../../../lib/apiserver/streams.ts';
+import type { ExecOptions } from '../../../lib/api/streams.ts';
 import type { ExecSession } from '../../../lib/container/cri.ts';
 import { manifest, noStreams, startServer, type RunningServer } from './fixtures.ts';
 

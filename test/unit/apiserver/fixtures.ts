@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { HttpClient } from '../../../lib/api/http-client.ts';
 import { Registry, type RegistryOptions } from '../../../lib/apiserver/registry.ts';
 import { type ApiServerOptions, createApiServer } from '../../../lib/apiserver/server.ts';
-import type { PodStreams } from '../../../lib/apiserver/streams.ts';
+import type { PodStreams } from '../../../lib/api/streams.ts';
 import { openSqliteStore } from '../../../lib/store/sqlite.ts';
 import type { Store } from '../../../lib/store/store.ts';
 

@@ -1,7 +1,7 @@
-// What the API server needs of the kubelet to show logs and to run commands in containers.
+// Logs and exec of a Pod's containers: what the API server asks for, and the kubelet gives.
 // Assumes the Pod was read from the registry and the container named is one of its spec. Injected by cmd/podwired.
-import type { Pod } from '../api/types.ts';
-import type { ExecSession } from '../container/cri.ts';
+import type { ExecSession } from '../exec/session.ts';
+import type { Pod } from './types.ts';
 
 /** Source: PodLogOptions of Kubernetes' API. */
 export interface LogOptions {
