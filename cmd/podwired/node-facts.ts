@@ -1,11 +1,11 @@
 // What the daemon finds out about its machine at start: name, address, DNS, pause program, runtime version.
 // Assumes /proc and /etc of a Linux machine. A few file reads and one process, once.
-import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
 import { readIfThere } from '../../lib/kernel/files.ts';
+import { defaultRouteDevice } from '../../lib/kernel/link.ts';
 import { findProgram } from '../../lib/exec/find-program.ts';
 import type { NodeDns } from '../../lib/kubelet/sandbox-config.ts';
 import { parseResolvConf } from '../../lib/sandbox/etc-files.ts';
@@ -35,14 +35,6 @@ export function nodeIp(given: string | undefined): string {
       ? undefined
       : interfaces[name]?.find((address) => address.family === 'IPv4' && !address.internal)?.address;
   return first(defaultRouteDevice()) ?? Object.keys(interfaces).map(first).find(Boolean) ?? '127.0.0.1';
-}
-
-/** Source: /proc/net/route, destination and mask 00000000. */
-function defaultRouteDevice(): string | undefined {
-  const rows = readFileSync('/proc/net/route', 'utf8').split('\n').slice(1);
-  return rows
-    .map((row) => row.split('\t'))
-    .find((columns) => columns[1] === '00000000' && columns[7] === '00000000')?.[0];
 }
 
 /** Pods' DNS; a resolver on loopback (systemd-resolved) is no use to a Pod, so its upstream list is taken. */

@@ -12,12 +12,11 @@ import { failedOp, ipLine, type LinkFacts, type Net } from '../../lib/kernel/net
 import { writeSysctl } from '../../lib/kernel/sysctl.ts';
 import { traceFromEnv } from '../../lib/kernel/trace.ts';
 import { addIpam, asCniError, forward, type Undo, undone } from '../lib/attachment.ts';
-import { addMasquerade, ownerOf } from '../lib/masquerade.ts';
 import { aliasOf, randomMac, vethName } from '../lib/names.ts';
 import { netOf } from '../lib/net.ts';
 import { families, netnsWord } from '../lib/pod.ts';
 import { addGuard, dropGuard, dropGuards } from '../lib/spoof.ts';
-import { collectPairs, deletePair, isVethOf, pairExists, unmasquerade, validVeths } from '../lib/veth.ts';
+import { collectPairs, deletePair, isVethOf, pairExists, masquerade, validVeths } from '../lib/veth.ts';
 import { ownCodes } from '../skel/codes.ts';
 import { delegate } from '../skel/delegate.ts';
 import type { Plugin, PluginCall } from '../skel/skel.ts';
@@ -34,13 +33,7 @@ async function add(call: PluginCall): Promise<CniResult> {
     const ipam = conf.ipam === '' ? {} : await addIpam(conf.ipam, call, undo);
     const plan = await attach({ call, net, wish: wishOf(conf, call, ipam), undo });
     for (const family of conf.isGateway ? families(plan.result.ips ?? []) : []) await forward(family);
-    if (conf.ipMasq) {
-      undo.push(() => unmasquerade(call));
-      await addMasquerade(call.name, plan.result.ips ?? [], {
-        exec: call.host.exec,
-        owner: ownerOf(call.containerId, call.ifname),
-      });
-    }
+    if (conf.ipMasq) await masquerade(call, plan.result.ips ?? [], undo);
     return plan.result;
   } catch (cause) {
     throw await undone(undo, asCniError(cause, call));

@@ -3,13 +3,15 @@
 // Assumes one network's pairs share a prefix. The link goes before its lease, which is never free while it can be used.
 import { readdirSync } from 'node:fs';
 import { CniError } from '../../lib/cni/errors.ts';
+import type { CniIp } from '../../lib/cni/types.ts';
 import { messageOf, settleAll } from '../../lib/exec/errors.ts';
 import { isAbsent } from '../../lib/kernel/errors.ts';
 import { isLinkName } from '../../lib/kernel/link.ts';
 import { ownCodes } from '../skel/codes.ts';
 import { delegate } from '../skel/delegate.ts';
 import type { PluginCall } from '../skel/skel.ts';
-import { dropMasquerade, ownerOf } from './masquerade.ts';
+import type { Undo } from './attachment.ts';
+import { addMasquerade, dropMasquerade, ownerOf } from './masquerade.ts';
 import { vethName, vethPrefix } from './names.ts';
 import { netOf } from './net.ts';
 import { netnsWord } from './pod.ts';
@@ -42,6 +44,13 @@ export async function deletePair(call: PluginCall, more: readonly Step[] = []): 
 function delConf(call: PluginCall): { ipam: string; masquerades: boolean } {
   const type = call.conf.fields('ipam').string('type') ?? '';
   return { ipam: type, masquerades: call.conf.object.ipMasq === true };
+}
+
+/** What leaves these addresses gets the machine's own; undone with the rest of a failed ADD. */
+export async function masquerade(call: PluginCall, ips: readonly CniIp[], undo: Undo): Promise<void> {
+  undo.push(() => unmasquerade(call));
+  const { exec } = call.host;
+  await addMasquerade(call.name, ips, { exec, owner: ownerOf(call.containerId, call.ifname) });
 }
 
 export const unmasquerade = (call: PluginCall): Promise<void> =>

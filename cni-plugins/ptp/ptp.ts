@@ -9,11 +9,10 @@ import { failedOp } from '../../lib/kernel/net.ts';
 import { writeSysctl } from '../../lib/kernel/sysctl.ts';
 import { addIpam, asCniError, forward, type Undo, undone } from '../lib/attachment.ts';
 import { insideFaults, lookInside } from '../lib/check-inside.ts';
-import { addMasquerade, ownerOf } from '../lib/masquerade.ts';
 import { aliasOf, randomMac, vethName } from '../lib/names.ts';
 import { netOf } from '../lib/net.ts';
 import { families, netnsWord } from '../lib/pod.ts';
-import { collectPairs, deletePair, pairExists, unmasquerade } from '../lib/veth.ts';
+import { collectPairs, deletePair, pairExists, masquerade } from '../lib/veth.ts';
 import { ownCodes } from '../skel/codes.ts';
 import { delegate } from '../skel/delegate.ts';
 import type { Plugin, PluginCall } from '../skel/skel.ts';
@@ -27,13 +26,7 @@ async function add(call: PluginCall): Promise<CniResult> {
     const plan = planOf(conf, call, await addIpam(conf.ipam, call, undo));
     for (const family of families(plan.result.ips ?? [])) await forward(family);
     await attach(plan, call, undo);
-    if (conf.ipMasq) {
-      undo.push(() => unmasquerade(call));
-      await addMasquerade(call.name, plan.result.ips ?? [], {
-        exec: call.host.exec,
-        owner: ownerOf(call.containerId, call.ifname),
-      });
-    }
+    if (conf.ipMasq) await masquerade(call, plan.result.ips ?? [], undo);
     return plan.result;
   } catch (cause) {
     throw await undone(undo, asCniError(cause, call));

@@ -12,7 +12,8 @@ import { resources } from '../api/resources.ts';
 import { checkSchema } from '../api/schema.ts';
 import type { ApiObject, Resource } from '../api/types.ts';
 import { conflictError, staleError } from './api-errors.ts';
-import { copyJson, newUid, timestamp } from './objects.ts';
+import { timestamp } from '../api/time.ts';
+import { copyJson, newUid } from './objects.ts';
 
 export interface Body {
   /** A private copy in which required fields are there, if only as zero values. */

@@ -9,7 +9,7 @@ import { forbiddenError } from './api-errors.ts';
 import { checkPreconditions } from './bodies.ts';
 import { keyOf, prefixOf } from './keys.ts';
 import type { ObjectTable } from './object-table.ts';
-import { timestamp } from './objects.ts';
+import { timestamp } from '../api/time.ts';
 
 export const systemNamespaces: readonly string[] = [
   'default',

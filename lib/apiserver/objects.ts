@@ -36,8 +36,3 @@ export function generateName(base: string): string {
 }
 
 export const newUid = (): string => randomUUID();
-
-/** RFC 3339 to the second, as metav1.Time. */
-export function timestamp(milliseconds: number): string {
-  return `${new Date(milliseconds).toISOString().slice(0, 19)}Z`;
-}

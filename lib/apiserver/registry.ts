@@ -40,7 +40,8 @@ import {
   unlessGone,
 } from './namespaces.ts';
 import { ObjectTable, relaxed } from './object-table.ts';
-import { copyJson, generateName, timestamp } from './objects.ts';
+import { timestamp } from '../api/time.ts';
+import { copyJson, generateName } from './objects.ts';
 import { type Strategy, strategies } from './strategies.ts';
 import type { WatchStream } from './watch-stream.ts';
 import { Watches } from './watches.ts';

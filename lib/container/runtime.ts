@@ -14,7 +14,6 @@ import { mountRoot, planBundle, warmSeccomp, writeBundle } from './bundle.ts';
 import { conmonArgv, conmonEnv, parseConmonReport } from './conmon.ts';
 import { execInContainer } from './container-exec.ts';
 import {
-  type ContainerFiles,
   type ContainerRecord,
   containerFiles,
   isContainerId,
@@ -329,5 +328,3 @@ function asContainerError(error: unknown, name: string): unknown {
     cause: error,
   });
 }
-
-export type { ContainerFiles };

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Client } from '../api/client.ts';
+import { timestamp } from '../api/time.ts';
 import type { ApiObject, Event } from '../api/types.ts';
 
 export interface EventInput {
@@ -47,7 +48,7 @@ export class EventRecorder {
     const key = [about.kind, namespace, about.metadata.uid, container ?? '', type, reason, message].join(
       '\0',
     );
-    const now = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
+    const now = timestamp(Date.now());
     const known = this.#known.get(key);
     if (known) {
       try {

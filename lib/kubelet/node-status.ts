@@ -4,6 +4,7 @@ import { arch, cpus, hostname, release, totalmem } from 'node:os';
 import { readFileSync } from 'node:fs';
 import type { Client } from '../api/client.ts';
 import { isReason } from '../api/errors.ts';
+import { timestamp } from '../api/time.ts';
 import type { Node } from '../api/types.ts';
 import { readIfThere } from '../kernel/files.ts';
 
@@ -19,7 +20,6 @@ export interface NodeInput {
 }
 
 const heartbeatMs = 60_000;
-const seconds = (): string => new Date().toISOString().replace(/\.\d+Z$/, 'Z');
 /** Kubernetes' names of architectures. */
 const archNames: Record<string, string> = {
   x64: 'amd64',
@@ -69,7 +69,7 @@ async function ensureNode(client: Client, input: NodeInput): Promise<Node> {
 }
 
 function nodeStatus(input: NodeInput, node: Node): Node['status'] {
-  const now = seconds();
+  const now = timestamp(Date.now());
   const known = node.status?.conditions?.find((c) => c.type === 'Ready');
   const capacity = {
     cpu: String(cpus().length),

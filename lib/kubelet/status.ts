@@ -9,6 +9,7 @@ import type {
   PodCondition,
   PodStatus,
 } from '../api/types.ts';
+import { timestamp } from '../api/time.ts';
 import type { ContainerStatus } from '../container/cri.ts';
 import {
   forgottenContainer,
@@ -38,7 +39,7 @@ export interface StatusInput {
 }
 
 /** Seconds are the resolution of metav1.Time. */
-const seconds = (time: string): string => time.replace(/\.\d+Z$/, 'Z');
+const seconds = (time: string): string => timestamp(Date.parse(time));
 export const containerIdUri = (id: string): string => `podwire://${id}`;
 
 function terminatedState(status: ContainerStatus, message: string | undefined): ContainerState {

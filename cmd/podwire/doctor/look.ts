@@ -114,7 +114,10 @@ async function version(argv: readonly string[], exec: Exec): Promise<string> {
 export async function lookAtKernel(exec: Exec = run): Promise<Finding[]> {
   if (process.getuid?.() !== 0)
     return [warn('kernel features', 'not tried: that needs root', 'sudo podwire doctor')];
-  const inNetns = (...argv: string[]): Command => ({ argv: ['unshare', '--net', ...argv], timeoutMs: patienceMs });
+  const inNetns = (...argv: string[]): Command => ({
+    argv: ['unshare', '--net', ...argv],
+    timeoutMs: patienceMs,
+  });
   const ruleset =
     'table ip podwire_doctor { chain c { type nat hook postrouting priority 100; ip saddr 10.0.0.0/8 masquerade; }; }';
   return Promise.all([

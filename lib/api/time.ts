@@ -1,0 +1,6 @@
+// Times as the API writes them. Pure.
+
+/** RFC 3339 to the second, as metav1.Time; from milliseconds since the epoch. */
+export function timestamp(milliseconds: number): string {
+  return `${new Date(milliseconds).toISOString().slice(0, 19)}Z`;
+}
