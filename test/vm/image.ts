@@ -61,7 +61,8 @@ const morePackages = [
     'mount',
     'libatomic1',
   ],
-  ...['iputils-ping', 'netcat-openbsd', 'tcpdump'],
+  'wireguard-tools',
+  ...['iputils-ping', 'netcat-openbsd', 'tcpdump', 'socat', 'iperf3', 'ethtool'],
 ];
 
 /** Timers and services that would only take a test's time. */

@@ -1,4 +1,4 @@
-// A lab for one test file: some VMs on one bridge, ready for commands, taken down when the test ends.
+// A lab for one test file: some VMs whose second NICs are on one bridge, ready for commands, taken down when the test ends.
 // Assumes main.ts: it gives the image, the podwire disk and a folder, in network and process namespaces of our own.
 // VMs boot side by side; on two cores two take 1.5 times as long as one.
 import { mkdtempSync } from 'node:fs';
@@ -7,7 +7,7 @@ import type { Test } from 'tap';
 import { settleAll } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
 import { imageIn } from './image.ts';
-import { bridgeName, hostAddress, Machine } from './machine.ts';
+import { bridgeName, Machine } from './machine.ts';
 
 export interface LabOptions {
   /** How many VMs; 1 unless told. */
@@ -26,7 +26,7 @@ export const labEnv = {
 /** Starts VMs node1, node2 … for a test. */
 export async function startLab(t: Test, options: LabOptions = {}): Promise<Machine[]> {
   const { machines: count = 1, memoryMiB = 1024 } = options;
-  const translationMiB = count <= 2 ? 512 : 128;
+  const translationMiB = count <= 3 ? 512 : 128;
   const image = imageIn(told('image'));
   const payload = told('payload');
   const folder = mkdtempSync(join(told('folder'), 'lab-'));
@@ -57,7 +57,6 @@ export async function startLab(t: Test, options: LabOptions = {}): Promise<Machi
 async function makeBridge(): Promise<void> {
   await run({ argv: ['ip', 'link', 'set', 'lo', 'up'] });
   await run({ argv: ['ip', 'link', 'add', bridgeName, 'type', 'bridge'] });
-  await run({ argv: ['ip', 'addr', 'add', `${hostAddress}/24`, 'dev', bridgeName] });
   await run({ argv: ['ip', 'link', 'set', bridgeName, 'up'] });
 }
 

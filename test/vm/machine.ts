@@ -1,4 +1,5 @@
-// Test VMs: qemu without KVM on a bridge, reached by ssh. One machine or many; see lab.ts for how they are started.
+// Test VMs: qemu without KVM, reached by ssh. One machine or many; see lab.ts for how they are started. Each has the two
+// NICs of a Vagrant node on VirtualBox: eth0 with the same address and MAC everywhere and the default route, eth1 on a common bridge.
 // Assumes it runs in the namespaces that main.ts made: whatever is left alive when that ends, the kernel kills.
 // A VM costs one core while it works, and its memory and translation buffer as far as used. Limits are generous.
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -12,7 +13,7 @@ export interface MachineOptions {
   readonly image: VmImage;
   /** The disk with podwire on it. */
   readonly payload: string;
-  /** Counted from 1: node1 has 10.77.0.11 and so on. */
+  /** Counted from 1: node1 has 10.77.0.11 and fd77::11 on its second NIC, and so on. */
   readonly number: number;
   readonly memoryMiB: number;
   /** What qemu may keep of translated code: with 128 Node runs a third slower than with 512. */
@@ -32,14 +33,19 @@ export interface RunOptions {
 
 export const bridgeName = 'vmbr0';
 export const tapName = (number: number): string => `vmtap${number}`;
-export const hostAddress = '10.77.0.1';
+/** What VirtualBox gives to every VM: an address by which no other VM can reach it. */
+export const natAddress = '10.0.2.15';
+const natGateway = '10.0.2.2';
+const natMac = '08:00:27:8d:c0:4d';
 const netmask = '255.255.255.0';
 const anyCode = Array.from({ length: 256 }, (_, code) => code);
 const bootMs = 90_000;
 
 export class Machine {
   readonly name: string;
+  /** On eth1, where the other VMs are. */
   readonly ip: string;
+  readonly ip6: string;
   readonly #options: MachineOptions;
   readonly #disk: string;
   readonly #control: string;
@@ -54,6 +60,7 @@ export class Machine {
     this.#options = options;
     this.name = `node${options.number}`;
     this.ip = `10.77.0.${10 + options.number}`;
+    this.ip6 = `fd77::${10 + options.number}`;
     this.#disk = join(options.folder, `${this.name}.qcow2`);
     this.#control = join(options.folder, `${this.name}.ssh`);
     this.apiSocket = join(options.folder, `${this.name}.api`);
@@ -95,7 +102,7 @@ export class Machine {
     const { input, timeoutMs = 120_000, session = 'shared' } = options;
     const path = session === 'own' ? 'none' : this.#control;
     return await run({
-      argv: ['ssh', ...this.#sshFlags(path), `root@${this.ip}`, argv.map(shellQuote).join(' ')],
+      argv: ['ssh', ...this.#sshFlags(path), 'root@127.0.0.1', argv.map(shellQuote).join(' ')],
       okCodes: anyCode,
       timeoutMs,
       ...(input === undefined ? {} : { input }),
@@ -123,6 +130,12 @@ export class Machine {
   /** Writes a file, with its folders. */
   async put(path: string, text: string, mode = '0644'): Promise<void> {
     await this.run(['install', '-D', '-m', mode, '/dev/stdin', path], { input: text });
+  }
+
+  /** Pulls or puts back the cable of eth1; ssh goes another way. */
+  async cable(state: 'in' | 'out'): Promise<void> {
+    const link = ['ip', 'link', 'set', tapName(this.#options.number)] as const;
+    await run({ argv: [...link, state === 'in' ? 'up' : 'down'] });
   }
 
   /** Everything that the kernel and systemd said since it was started. */
@@ -183,7 +196,8 @@ export class Machine {
       // An id of its own, so that no boot counts as a first one with all its work.
       ...['root=/dev/vda', `systemd.machine_id=${String(number).padStart(32, '5')}`],
       ...[`systemd.hostname=${this.name}`, 'systemd.show_status=no'],
-      `ip=${this.ip}::${hostAddress}:${netmask}:${this.name}:eth0:off`,
+      `ip=${natAddress}::${natGateway}:${netmask}:${this.name}:eth0:off`,
+      ...[`ip=${this.ip}:::${netmask}::eth1:off`, `ip=[${this.ip6}]:::64::eth1:off`],
     ];
     return [
       // Never KVM: on some machines /dev/kvm is there and a guest hangs on it. The translation buffer is qemu's own memory, beside the VM's.
@@ -202,21 +216,21 @@ export class Machine {
       ...['-kernel', image.kernel, '-initrd', image.initrd, '-append', kernel.join(' ')],
       ...['-drive', `file=${this.#disk},format=qcow2,if=virtio,cache=unsafe`],
       ...['-drive', `file=${payload},format=raw,if=virtio,readonly=on`],
-      ...[
-        '-device',
-        'virtio-rng-pci',
-        '-netdev',
-        `tap,id=n0,ifname=${tapName(number)},script=no,downscript=no`,
-      ],
-      ...[
-        '-device',
-        `virtio-net-pci,netdev=n0,romfile=,mac=52:54:00:77:00:${(10 + number).toString(16).padStart(2, '0')}`,
-      ],
+      ...['-device', 'virtio-rng-pci'],
+      ...['-netdev', `user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:${this.#sshPort}-:22`],
+      ...['-device', `virtio-net-pci,netdev=n0,romfile=,mac=${natMac}`],
+      ...['-netdev', `tap,id=n1,ifname=${tapName(number)},script=no,downscript=no`],
+      ...['-device', `virtio-net-pci,netdev=n1,romfile=,mac=52:54:00:77:00:${hex(10 + number)}`],
     ];
+  }
+
+  get #sshPort(): number {
+    return 2200 + this.#options.number;
   }
 
   #sshFlags(controlPath: string): string[] {
     const settings = {
+      Port: String(this.#sshPort),
       IdentityFile: this.#options.image.sshKey,
       IdentitiesOnly: 'yes',
       BatchMode: 'yes',
@@ -234,7 +248,7 @@ export class Machine {
     const log = openSync(join(this.#options.folder, `${this.name}.ssh.log`), 'a', 0o600);
     const forward = ['-o', 'StreamLocalBindUnlink=yes', '-L', `${this.apiSocket}:/run/podwire/podwired.sock`];
     const own = ['-N', '-o', 'ControlMaster=yes', ...forward];
-    const argv = [...this.#sshFlags(this.#control), ...own, `root@${this.ip}`];
+    const argv = [...this.#sshFlags(this.#control), ...own, 'root@127.0.0.1'];
     const ssh = spawn('ssh', argv, { stdio: ['ignore', log, log] });
     closeSync(log);
     this.#ssh = ssh;
@@ -260,6 +274,8 @@ export class Machine {
 /** One word of a POSIX shell's command line, as ssh's other end reads it. Pure. */
 export const shellQuote = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+
+const hex = (byte: number): string => byte.toString(16).padStart(2, '0');
 
 function hasEnded(child: ChildProcess): () => boolean {
   return () => child.exitCode !== null || child.signalCode !== null;
