@@ -30,7 +30,10 @@ const scalars: Record<string, string> = {
 };
 
 const entryPoints = [
-  ...['Pod', 'Node', 'Namespace', 'Event', 'Binding'].map((kind) => join(models, 'v1', `${kind}.d.ts`)),
+  ...['Pod', 'Node', 'Namespace', 'Event', 'Binding', 'ConfigMap', 'Secret'].map((kind) =>
+    join(models, 'v1', `${kind}.d.ts`),
+  ),
+  join(models, 'coordination.k8s.io/v1/Lease.d.ts'),
   join(machinery, 'apis/meta/v1/DeleteOptions.d.ts'),
 ];
 

@@ -1,6 +1,6 @@
 // The names by which a person calls resources (po, pod, pods, pod/web) and how they are addressed over REST.
 // Assumes the resources of lib/api/resources.ts. Pure.
-import { findResource, type ResourceInfo, resources } from '../../lib/api/resources.ts';
+import { findResource, groupPath, type ResourceInfo, resources } from '../../lib/api/resources.ts';
 import { UsageError } from './errors.ts';
 import type { Manifest } from './manifest.ts';
 
@@ -26,7 +26,7 @@ export function resourceInfo(name: string): ResourceInfo {
 /** The resource of a manifest's kind. */
 export function resourceOfManifest(manifest: Pick<Manifest, 'kind' | 'apiVersion'>): ResourceInfo {
   const found = Object.values(resources).find((each) => each.kind === manifest.kind);
-  if (!found || manifest.apiVersion !== 'v1')
+  if (!found || manifest.apiVersion !== found.apiVersion)
     throw new UsageError(`no matches for kind "${manifest.kind}" in version "${manifest.apiVersion}"`);
   return found;
 }
@@ -58,9 +58,9 @@ export function podName(arg: string): string {
   return name!;
 }
 
-/** The REST path below /api/v1. */
+/** The REST path of a resource, or of one object. */
 export function restPath(info: ResourceInfo, key: { namespace?: string; name?: string }): string {
-  const parts = ['/api/v1'];
+  const parts = [groupPath(info.apiVersion)];
   if (info.namespaced && key.namespace !== undefined)
     parts.push('namespaces', encodeURIComponent(key.namespace));
   parts.push(info.resource);

@@ -14,7 +14,7 @@ import type {
 import { ApiError, type FailureStatus } from './errors.ts';
 import type { RemoteExec, RemoteExecOptions } from './http-exec.ts';
 import { type HttpRequest, HttpTransport, type Target } from './http-transport.ts';
-import { resources } from './resources.ts';
+import { groupPath, resources } from './resources.ts';
 import type { ApiObject, Kinds, Resource } from './types.ts';
 
 export interface LogQuery {
@@ -179,8 +179,11 @@ function step(name: string): string {
 }
 
 function collectionPath(resource: Resource, namespace: string | undefined): string {
-  const inNamespace = namespace && resources[resource].namespaced;
-  return inNamespace ? `/api/v1/namespaces/${step(namespace)}/${resource}` : `/api/v1/${resource}`;
+  const { namespaced, apiVersion } = resources[resource];
+  const base = groupPath(apiVersion);
+  return namespace && namespaced
+    ? `${base}/namespaces/${step(namespace)}/${resource}`
+    : `${base}/${resource}`;
 }
 
 const objectPath = (resource: Resource, key: ObjectKey): string =>

@@ -57,6 +57,16 @@ export function envNameFault(value: string): Verdict {
   return undefined;
 }
 
+/** A key of a ConfigMap or Secret: it becomes a file name in a volume, so it may not be `.`, `..` or begin with `..`. */
+export function dataKeyFault(value: string): Verdict {
+  if (value.length > 253) return 'must be no more than 253 characters';
+  if (!/^[-._a-zA-Z0-9]+$/.test(value))
+    return "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name')";
+  if (value === '.') return "must not be '.'";
+  if (value.startsWith('..')) return "must not start with '..'";
+  return undefined;
+}
+
 /** An IANA service name: at most 15 of a-z, 0-9 and -, at least one letter, no -- and none at the ends. */
 export function portNameFault(value: string): Verdict {
   if (value.length > 15) return 'must be no more than 15 characters';

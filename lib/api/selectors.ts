@@ -70,6 +70,9 @@ const selectable: Readonly<Record<Resource, readonly string[]>> = {
     ),
     ...['reason', 'reportingComponent', 'source', 'type'],
   ],
+  configmaps: common,
+  secrets: [...common, 'type'],
+  leases: common,
 };
 /** What an absent field equals, where that is not the empty text. */
 const absent: Readonly<Record<string, string>> = {

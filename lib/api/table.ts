@@ -3,7 +3,18 @@
 // Source: k8s.io/kubernetes/pkg/printers/internalversion/printers.go (v1.34)
 import { age } from './durations.ts';
 import { podStatusWord, restartsText } from './pod-status.ts';
-import type { ApiObject, Event, Kinds, Namespace, Node, Pod, Resource } from './types.ts';
+import type {
+  ApiObject,
+  ConfigMap,
+  Event,
+  Kinds,
+  Lease,
+  Namespace,
+  Node,
+  Pod,
+  Resource,
+  Secret,
+} from './types.ts';
 
 export interface Column {
   readonly name: string;
@@ -40,6 +51,9 @@ export const columns: Readonly<Record<Resource, readonly Column[]>> = {
     ...[column('Subobject', 1), column('Source', 1), column('Message')],
     ...[column('First Seen', 1), column('Count', 1, 'integer'), column('Name', 1)],
   ],
+  configmaps: [column('Name'), column('Data', 0, 'integer'), column('Age')],
+  secrets: [column('Name'), column('Type'), column('Data', 0, 'integer'), column('Age')],
+  leases: [column('Name'), column('Holder'), column('Age')],
 };
 
 const rows: { [R in Resource]: (object: Kinds[R], now: number) => Cell[] } = {
@@ -47,6 +61,9 @@ const rows: { [R in Resource]: (object: Kinds[R], now: number) => Cell[] } = {
   nodes: nodeCells,
   namespaces: namespaceCells,
   events: eventCells,
+  configmaps: configMapCells,
+  secrets: secretCells,
+  leases: leaseCells,
 };
 
 /** One cell a column, all columns; `now` in milliseconds since the epoch. */
@@ -137,6 +154,19 @@ function eventCells(event: Event, now: number): Cell[] {
     count,
     event.metadata.name,
   ];
+}
+
+function configMapCells({ metadata, data = {}, binaryData = {} }: ConfigMap, now: number): Cell[] {
+  const count = Object.keys(data).length + Object.keys(binaryData).length;
+  return [metadata.name, count, age(metadata.creationTimestamp, now)];
+}
+
+function secretCells({ metadata, type, data = {} }: Secret, now: number): Cell[] {
+  return [metadata.name, type ?? '', Object.keys(data).length, age(metadata.creationTimestamp, now)];
+}
+
+function leaseCells({ metadata, spec }: Lease, now: number): Cell[] {
+  return [metadata.name, spec?.holderIdentity ?? '', age(metadata.creationTimestamp, now)];
 }
 
 const lastSeen = (last: string, first: string, count: number): string =>

@@ -1,6 +1,8 @@
 // The object types of the API: Kubernetes' own, from the package kubernetes-models; nothing is typed by hand
 // but the few aliases here. Types only: this file vanishes at run time.
 import type { IBinding } from 'kubernetes-models/v1/Binding';
+import type { ILease } from 'kubernetes-models/coordination.k8s.io/v1/Lease';
+import type { IConfigMap } from 'kubernetes-models/v1/ConfigMap';
 import type { IContainer } from 'kubernetes-models/v1/Container';
 import type { IContainerStatus } from 'kubernetes-models/v1/ContainerStatus';
 import type { IEvent } from 'kubernetes-models/v1/Event';
@@ -9,6 +11,7 @@ import type { INode } from 'kubernetes-models/v1/Node';
 import type { IPod } from 'kubernetes-models/v1/Pod';
 import type { IPodSpec } from 'kubernetes-models/v1/PodSpec';
 import type { IPodStatus } from 'kubernetes-models/v1/PodStatus';
+import type { ISecret } from 'kubernetes-models/v1/Secret';
 import type { IVolume } from 'kubernetes-models/v1/Volume';
 
 type Meta = NonNullable<IPod['metadata']>;
@@ -33,6 +36,9 @@ export type Pod = Stored<IPod> & { metadata: ObjectMeta & { namespace: string };
 export type Node = Stored<INode>;
 export type Namespace = Stored<INamespace>;
 export type Event = Stored<IEvent>;
+export type ConfigMap = Stored<IConfigMap>;
+export type Secret = Stored<ISecret>;
+export type Lease = Stored<ILease>;
 export type PodSpec = IPodSpec;
 export type PodStatus = IPodStatus;
 export type Container = IContainer;
@@ -48,5 +54,8 @@ export interface Kinds {
   nodes: Node;
   namespaces: Namespace;
   events: Event;
+  configmaps: ConfigMap;
+  secrets: Secret;
+  leases: Lease;
 }
 export type Resource = keyof Kinds;

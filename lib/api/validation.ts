@@ -1,9 +1,9 @@
-// What Kubernetes demands of every object: names, labels, annotations, owners; and of namespaces, nodes and events.
+// What Kubernetes demands of every object: names, labels, annotations, owners; and of nodes, events and leases.
 // Assumes the schema check (types are right, required fields are there, if only as zero values) and defaulting.
 // Collects every fault; O(fields); pure. Source: k8s.io/apimachinery/pkg/api/validation/objectmeta.go
 import { type FieldError, forbidden, invalid, required } from './field-errors.ts';
 import { dnsLabelFault, dnsSubdomainFault, labelValueFault, qualifiedNameFault } from './names.ts';
-import type { Event, Node, ObjectMeta } from './types.ts';
+import type { Event, Lease, Node, ObjectMeta } from './types.ts';
 
 type Meta = Partial<ObjectMeta>;
 const maxAnnotationBytes = 256 * 1024;
@@ -16,6 +16,7 @@ export const podMetaRules: MetaRules = { namespaced: true, nameFault: dnsSubdoma
 export const nodeMetaRules: MetaRules = { namespaced: false, nameFault: dnsSubdomainFault };
 export const namespaceMetaRules: MetaRules = { namespaced: false, nameFault: dnsLabelFault };
 export const eventMetaRules: MetaRules = { namespaced: true, nameFault: dnsSubdomainFault };
+export const dataMetaRules: MetaRules = { namespaced: true, nameFault: dnsSubdomainFault };
 
 export function validateMeta(meta: Meta, rules: MetaRules): FieldError[] {
   const errors: FieldError[] = [];
@@ -105,6 +106,17 @@ export function validateEvent(event: Event): FieldError[] {
   const clusterScoped = about === '' && (own === 'default' || own === 'kube-system');
   if (about === own || clusterScoped) return [];
   return [invalid('involvedObject.namespace', about, 'does not match event.namespace')];
+}
+
+export function validateLease({ spec = {} }: Lease): FieldError[] {
+  const errors: FieldError[] = [];
+  for (const field of ['leaseDurationSeconds', 'leaseTransitions'] as const) {
+    const value = spec[field];
+    const least = field === 'leaseDurationSeconds' ? 1 : 0;
+    if (value !== undefined && value < least)
+      errors.push(invalid(`spec.${field}`, value, `must be at least ${least}`));
+  }
+  return errors;
 }
 
 /** Adds an Invalid when there is a fault. */

@@ -24,12 +24,12 @@ export interface Body {
 
 /** @throws ApiError BadRequest when it is no such object, has unknown fields or wrong types. */
 export function readBody(resource: Resource, given: unknown): Body {
-  const { kind } = resources[resource];
-  const { apiVersion = 'v1', kind: claimed = kind, metadata = {}, ...rest } = copyRecord(given, kind);
-  if (claimed !== kind || apiVersion !== 'v1')
+  const { kind, apiVersion: expected } = resources[resource];
+  const { apiVersion = expected, kind: claimed = kind, metadata = {}, ...rest } = copyRecord(given, kind);
+  if (claimed !== kind || apiVersion !== expected)
     throw new ApiError(
       'BadRequest',
-      `${apiVersion}, Kind=${claimed} in the body does not match the expected v1, Kind=${kind} of ${resource}`,
+      `${apiVersion}, Kind=${claimed} in the body does not match the expected ${expected}, Kind=${kind} of ${resource}`,
     );
   const object = { apiVersion, kind, metadata, ...rest } as unknown as ApiObject;
   const errors = checkSchema(kind, object);

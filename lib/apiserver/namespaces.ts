@@ -3,6 +3,7 @@
 // O(objects of the namespace).
 import type { DeleteOptions } from '../api/client.ts';
 import { ApiError } from '../api/errors.ts';
+import { resources } from '../api/resources.ts';
 import type { Namespace } from '../api/types.ts';
 import { isStoreError } from '../store/store.ts';
 import { forbiddenError } from './api-errors.ts';
@@ -55,8 +56,9 @@ export async function finishNamespace(table: ObjectTable, name: string): Promise
   if (!entry || table.decode(entry).metadata.deletionTimestamp === undefined) return;
   const { entries: pods } = await table.store.list(prefixOf('pods', name));
   if (pods.length > 0) return;
-  for (const event of (await table.store.list(prefixOf('events', name))).entries)
-    await unlessGone(() => table.remove('events', event));
+  for (const { resource } of Object.values(resources).filter(({ namespaced }) => namespaced))
+    for (const entry of (await table.store.list(prefixOf(resource, name))).entries)
+      await unlessGone(() => table.remove(resource, entry));
   await unlessGone(() => table.remove('namespaces', entry));
 }
 

@@ -12,6 +12,9 @@ const attempts = 8;
 /** For what is computed again after a power cut, so that its record need not wait for the disk. */
 export const relaxed: WriteOptions = { durability: 'process' };
 
+/** Written again and again by who made them: a power cut may cost the newest. */
+const isFleeting = (resource: Resource): boolean => resource === 'events' || resource === 'leases';
+
 export class ObjectTable {
   readonly store: Store;
   readonly #cache = new ObjectCache();
@@ -51,7 +54,10 @@ export class ObjectTable {
     const value = encode(object);
     const { old } = write;
     if (old?.value === value && resource !== 'events') return this.decode(old) as T;
-    const options = resource === 'events' ? { ...relaxed, ttlSeconds: this.#eventTtlSeconds } : write.options;
+    const options = {
+      ...(isFleeting(resource) ? relaxed : write.options),
+      ...(resource === 'events' ? { ttlSeconds: this.#eventTtlSeconds } : {}),
+    };
     this.#cache.expect(key, value, object);
     try {
       const entry = old
@@ -66,7 +72,7 @@ export class ObjectTable {
   async remove(resource: Resource, entry: StoreEntry): Promise<ApiObject> {
     // The wish to delete, if it had to wait, is on the disk already; after a power cut it is fulfilled again.
     const awaited = this.decode(entry).metadata.deletionTimestamp !== undefined;
-    const options = awaited || resource === 'events' ? relaxed : {};
+    const options = awaited || isFleeting(resource) ? relaxed : {};
     const gone = this.decode(await this.store.delete(entry.key, { ...options, expected: entry.revision }));
     this.#cache.drop(entry.key);
     return gone;

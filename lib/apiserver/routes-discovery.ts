@@ -2,7 +2,7 @@
 // Assumes the table of lib/api/resources.ts. Constant answers.
 import { arch, platform } from 'node:process';
 import type { FastifyInstance } from 'fastify';
-import { resources } from '../api/resources.ts';
+import { groupPath, resources } from '../api/resources.ts';
 import { sendJson } from './content.ts';
 
 /** Kubernetes' version whose shapes we serve. */
@@ -25,10 +25,16 @@ export function addDiscovery(
     platform: `${platform}/${arch === 'x64' ? 'amd64' : arch}`,
   };
   app.get('/api', (_request, reply) => sendJson(reply, 200, apiVersions));
+  const groups = groupVersions.filter((one) => one.includes('/')).map(groupOf);
   app.get('/apis', (_request, reply) =>
-    sendJson(reply, 200, { kind: 'APIGroupList', apiVersion: 'v1', groups: [] }),
+    sendJson(reply, 200, { kind: 'APIGroupList', apiVersion: 'v1', groups }),
   );
-  app.get('/api/v1', (_request, reply) => sendJson(reply, 200, resourceList()));
+  for (const group of groups)
+    app.get(`/apis/${group.name}`, (_request, reply) =>
+      sendJson(reply, 200, { kind: 'APIGroup', apiVersion: 'v1', ...group }),
+    );
+  for (const groupVersion of groupVersions)
+    app.get(groupPath(groupVersion), (_request, reply) => sendJson(reply, 200, resourceList(groupVersion)));
   app.get('/version', (_request, reply) => sendJson(reply, 200, versionInfo));
   for (const path of ['/healthz', '/livez'])
     app.get(path, (_request, reply) => reply.type('text/plain').send('ok'));
@@ -41,8 +47,24 @@ export function addDiscovery(
   });
 }
 
-function resourceList(): object {
-  const list = Object.values(resources).flatMap((info) => {
+const groupVersions = [...new Set(Object.values(resources).map(({ apiVersion }) => apiVersion))];
+
+interface Group {
+  readonly name: string;
+  readonly versions: readonly { readonly groupVersion: string; readonly version: string }[];
+  readonly preferredVersion: { readonly groupVersion: string; readonly version: string };
+}
+
+/** One version a group. */
+function groupOf(groupVersion: string): Group {
+  const [name = '', version = ''] = groupVersion.split('/');
+  const preferredVersion = { groupVersion, version };
+  return { name, versions: [preferredVersion], preferredVersion };
+}
+
+function resourceList(groupVersion: string): object {
+  const own = Object.values(resources).filter(({ apiVersion }) => apiVersion === groupVersion);
+  const list = own.flatMap((info) => {
     const { resource: name, singular: singularName, namespaced, kind, shortNames, categories } = info;
     const main = {
       name,
@@ -75,5 +97,6 @@ function resourceList(): object {
     sub('pods/exec', 'PodExecOptions', ['create', 'get']),
     sub('pods/log', 'Pod', ['get']),
   ];
-  return { kind: 'APIResourceList', groupVersion: 'v1', resources: [...list, ...extra] };
+  const all = groupVersion === 'v1' ? [...list, ...extra] : list;
+  return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources: all };
 }

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { DeleteOptions, ListOptions, WatchEvent } from '../api/client.ts';
 import { ApiError } from '../api/errors.ts';
 import type { PatchType } from '../api/patch.ts';
-import { type ResourceInfo, resources } from '../api/resources.ts';
+import { groupPath, type ResourceInfo, resources } from '../api/resources.ts';
 import { checkSchema } from '../api/schema.ts';
 import { tableOf } from '../api/table.ts';
 import type { ApiObject, Kinds } from '../api/types.ts';
@@ -24,8 +24,9 @@ type Handler = (request: Request, reply: FastifyReply) => Promise<FastifyReply |
 export function addObjectRoutes(app: FastifyInstance, registry: Registry): void {
   for (const info of Object.values(resources)) {
     const handlers = new ObjectHandlers(registry, info);
-    const all = `/api/v1/${info.resource}`;
-    const collection = info.namespaced ? `/api/v1/namespaces/:namespace/${info.resource}` : all;
+    const base = groupPath(info.apiVersion);
+    const all = `${base}/${info.resource}`;
+    const collection = info.namespaced ? `${base}/namespaces/:namespace/${info.resource}` : all;
     const one = `${collection}/:name`;
     const on = (method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', url: string, handler: Handler): void => {
       app.route<Route>({ method, url, handler });
@@ -70,7 +71,7 @@ class ObjectHandlers {
     if (wantsTable(request.headers.accept))
       return sendJson(reply, 200, this.#table(request, items, resourceVersion));
     const metadata = { resourceVersion };
-    return sendJson(reply, 200, { kind: `${this.#info.kind}List`, apiVersion: 'v1', metadata, items });
+    return sendJson(reply, 200, this.#listOf(items, metadata));
   };
 
   readonly create: Handler = async (request, reply) => {
@@ -112,8 +113,13 @@ class ObjectHandlers {
       listOptions(request),
       deleteOptions(request),
     );
-    return sendJson(reply, 200, { kind: `${this.#info.kind}List`, apiVersion: 'v1', metadata: {}, items });
+    return sendJson(reply, 200, this.#listOf(items, {}));
   };
+
+  #listOf(items: readonly ApiObject[], metadata: object): object {
+    const { kind, apiVersion } = this.#info;
+    return { kind: `${kind}List`, apiVersion, metadata, items };
+  }
 
   async #patch(
     request: Request,
@@ -205,10 +211,10 @@ class ObjectHandlers {
 
   /** As it is, or each object as a Table of one row; only the first names the columns. */
   #watchForm(request: Request): (event: WatchEvent<ApiObject>) => object {
-    const { kind } = this.#info;
+    const { kind, apiVersion } = this.#info;
     const bookmark = (object: object): object => ({
       type: 'BOOKMARK',
-      object: { kind, apiVersion: 'v1', ...object },
+      object: { kind, apiVersion, ...object },
     });
     if (!wantsTable(request.headers.accept))
       return (event) => (event.type === 'BOOKMARK' ? bookmark(event.object) : event);

@@ -3,16 +3,19 @@
 import { defaultPodSpec, qosClassOf } from '../api/defaulting.ts';
 import type { FieldError } from '../api/field-errors.ts';
 import { unsupportedFields } from '../api/supported.ts';
-import type { Event, Kinds, Namespace, Node, Pod, Resource } from '../api/types.ts';
+import type { ConfigMap, Event, Kinds, Lease, Namespace, Node, Pod, Resource, Secret } from '../api/types.ts';
 import {
+  dataMetaRules,
   eventMetaRules,
   type MetaRules,
   namespaceMetaRules,
   nodeMetaRules,
   podMetaRules,
   validateEvent,
+  validateLease,
   validateNode,
 } from '../api/validation.ts';
+import { validateConfigMap, validateImmutable, validateSecret } from '../api/validation-data.ts';
 import { validatePodSpec, validatePodUpdate } from '../api/validation-pod.ts';
 
 export interface Strategy<T> {
@@ -84,9 +87,44 @@ const events: Strategy<Event> = {
   validateUpdate: () => [],
 };
 
+const configmaps: Strategy<ConfigMap> = {
+  metaRules: dataMetaRules,
+  countsGenerations: false,
+  setDefaults() {},
+  prepareCreate() {},
+  validate: validateConfigMap,
+  validateUpdate: validateImmutable,
+};
+
+const secrets: Strategy<Secret> = {
+  metaRules: dataMetaRules,
+  countsGenerations: false,
+  setDefaults(secret) {
+    secret.type ||= 'Opaque';
+    for (const [key, value] of Object.entries(secret.stringData ?? {}))
+      secret.data = { ...secret.data, [key]: Buffer.from(value).toString('base64') };
+    delete secret.stringData; // write-only: it is never read back
+  },
+  prepareCreate() {},
+  validate: validateSecret,
+  validateUpdate: validateImmutable,
+};
+
+const leases: Strategy<Lease> = {
+  metaRules: dataMetaRules,
+  countsGenerations: false,
+  setDefaults() {},
+  prepareCreate() {},
+  validate: validateLease,
+  validateUpdate: () => [],
+};
+
 export const strategies: { readonly [R in Resource]: Strategy<Kinds[R]> } = {
   pods,
   nodes,
   namespaces,
   events,
+  configmaps,
+  secrets,
+  leases,
 };

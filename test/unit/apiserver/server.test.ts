@@ -59,7 +59,7 @@ t.test('discovery', async (t) => {
   t.teardown(close);
   const get = (path: string) => call(socket, 'GET', path);
   t.strictSame((await get('/api')).json.versions, ['v1']);
-  t.strictSame((await get('/apis')).json, { kind: 'APIGroupList', apiVersion: 'v1', groups: [] });
+  t.match((await get('/apis')).json, { kind: 'APIGroupList', groups: [{ name: 'coordination.k8s.io' }] });
   t.match((await get('/version')).json, {
     major: '1',
     minor: '34',

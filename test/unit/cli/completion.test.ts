@@ -1,5 +1,6 @@
 import t from 'tap';
 import { buildProgram } from '../../../cmd/podwire/program.ts';
+import { resources } from '../../../lib/api/resources.ts';
 import { wantedAt } from '../../../cmd/podwire/verbs/completion.ts';
 
 const program = buildProgram();
@@ -25,7 +26,7 @@ t.test('flags', async (t) => {
 });
 
 t.test('names', async (t) => {
-  t.same(at('get', ''), ['pods', 'nodes', 'namespaces', 'events']);
+  t.same(at('get', ''), Object.keys(resources));
   t.same(at('get', 'pods', ''), { type: 'names', resource: 'pods', prefix: '' });
   t.same(at('delete', 'pod/w'), { type: 'names', resource: 'pods', prefix: 'pod/' });
   t.same(at('get', 'nonsense', ''), []);

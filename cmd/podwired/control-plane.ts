@@ -1,0 +1,71 @@
+// The server's part of the daemon: the store and the API over it. Wiring only.
+// Assumes one control plane a store file (its lock sees to it). What it serves costs as lib/apiserver says.
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { ApiError } from '../../lib/api/errors.ts';
+import type { ApiObject, Pod } from '../../lib/api/types.ts';
+import { type Admit, Registry } from '../../lib/apiserver/registry.ts';
+import { messageOf } from '../../lib/exec/errors.ts';
+import type { NodePaths } from '../../lib/kernel/paths.ts';
+import { mirrorAnnotation, sourceAnnotation } from '../../lib/kubelet/layout.ts';
+import { openSqliteStore } from '../../lib/store/sqlite.ts';
+
+export interface ControlPlane {
+  readonly registry: Registry;
+  close(): Promise<void>;
+}
+
+export interface ControlPlaneOptions {
+  readonly paths: NodePaths;
+  /** This machine's own node. */
+  readonly nodeName: string;
+  /** True for the uid of a static Pod of this node. */
+  readonly isStaticUid: (uid: string) => boolean;
+  readonly log: Logger;
+}
+
+export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  const { paths, nodeName, isStaticUid, log } = options;
+  const store = openSqliteStore({
+    path: join(paths.state, 'store.db'),
+    onError: (error) => log.error({ err: error }, `store: ${messageOf(error)}`),
+  });
+  const registry = new Registry({
+    store,
+    admit: [assignTo(nodeName), refuseForeignMirrors(isStaticUid)],
+    isServed: (node) => node === nodeName,
+    onError: (error) => log.error({ err: error }, 'the registry failed'),
+  });
+  await registry.start();
+  return {
+    registry,
+    close: async () => {
+      await registry.close();
+      await store.close();
+    },
+  };
+}
+
+/** There is one node: a Pod that names none runs here. */
+const assignTo =
+  (node: string): Admit =>
+  ({ resource, object, operation }) => {
+    if (resource !== 'pods' || operation !== 'CREATE') return;
+    const pod = object as ApiObject & Pick<Pod, 'spec'>;
+    if (!pod.spec.nodeName) pod.spec.nodeName = node;
+  };
+
+/** A mirror shows a static Pod of this node; nobody may pass a Pod of theirs off as one. */
+const refuseForeignMirrors =
+  (isStaticUid: (uid: string) => boolean): Admit =>
+  ({ resource, object, operation }) => {
+    if (resource !== 'pods' || operation !== 'CREATE') return;
+    const annotations = object.metadata.annotations ?? {};
+    const mirrored = annotations[mirrorAnnotation];
+    if (mirrored !== undefined ? isStaticUid(mirrored) : annotations[sourceAnnotation] === undefined) return;
+    const name = mirrored === undefined ? sourceAnnotation : mirrorAnnotation;
+    throw new ApiError(
+      'Forbidden',
+      `metadata.annotations[${name}]: only the kubelet sets it, on mirrors of static Pods`,
+    );
+  };

@@ -1,0 +1,186 @@
+// The node's part of the daemon, on a server and on an agent alike: cgroups, network, runtime, images, kubelet.
+// Assumes a Client (in process or over HTTP) and one daemon a root. Wiring only; each part decides itself.
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Client } from '../../lib/api/client.ts';
+import { ApiError } from '../../lib/api/errors.ts';
+import type { Pod } from '../../lib/api/types.ts';
+import { explainScript } from '../../lib/cni/explain.ts';
+import { Cni } from '../../lib/cni/runtime.ts';
+import type { ImageStore } from '../../lib/container/image-store.ts';
+import { createImageStore } from '../../lib/container/image-store.ts';
+import { createContainerRuntime } from '../../lib/container/runtime.ts';
+import { PodwireError } from '../../lib/exec/errors.ts';
+import { readIfThere } from '../../lib/kernel/files.ts';
+import { deleteLink } from '../../lib/kernel/link.ts';
+import type { NodePaths } from '../../lib/kernel/paths.ts';
+import { parseTrace, type Trace, traceTo } from '../../lib/kernel/trace.ts';
+import { Kubelet } from '../../lib/kubelet/kubelet.ts';
+import { runtimeUid } from '../../lib/kubelet/layout.ts';
+import { registerNode } from '../../lib/kubelet/node-status.ts';
+import { NodeStreams } from '../../lib/kubelet/streams.ts';
+import {
+  bridgeName,
+  networkName,
+  parsePodCidr,
+  writeDefaultConflist,
+} from '../../lib/node-network/conflist.ts';
+import { ensureNodeNetwork, underlayMtu } from '../../lib/node-network/node-network.ts';
+import { CniNetwork } from '../../lib/sandbox/cni-network.ts';
+import { LocalRuntime } from '../../lib/sandbox/service.ts';
+import { setUpCgroups } from './cgroups.ts';
+import { type Flags, rememberedFlags } from './flags.ts';
+import { needProgram, nodeDns, nodeIp, pauseArgv, runtimeVersion } from './node-facts.ts';
+import { decodeStaticPod } from './static-manifest.ts';
+import { version } from './version.ts';
+
+export interface NodeOptions extends Flags {
+  readonly paths: NodePaths;
+  readonly name: string;
+  readonly log: Logger;
+}
+
+/** What is made before the API is there to be asked. */
+export interface NodeGround {
+  readonly programs: { readonly ociRuntime: string; readonly conmon: string };
+  readonly ip: string;
+  readonly podCidrs: readonly string[];
+}
+
+export interface RunningNode {
+  readonly kubelet: Kubelet;
+  readonly images: ImageStore;
+  readonly streams: NodeStreams;
+  /** The network of a Pod of this node, as commands. @throws ApiError NotFound */
+  explain(pod: Pod): string;
+  /** Registers the node and takes up its Pods. */
+  start(): Promise<void>;
+  /** Stops looking; Pods go on. */
+  close(): Promise<void>;
+}
+
+/** What is missing is told before anything is touched. @throws PodwireError */
+export function checkGround(options: NodeOptions): NodeGround {
+  const ground = {
+    ip: nodeIp(options.nodeIp),
+    podCidrs: parsePodCidr(options.podCidr),
+    programs: { ociRuntime: needProgram(options.runtime), conmon: needProgram('conmon') },
+  };
+  for (const name of ['ip', 'nft', 'unshare', 'nsenter', 'start-stop-daemon']) needProgram(name);
+  return ground;
+}
+
+export async function prepareNode(
+  options: NodeOptions,
+  client: Client,
+  ground: NodeGround,
+): Promise<RunningNode> {
+  const { paths, log, name } = options;
+  await prepareKernel(options);
+  const { runtime, images } = makeRuntime(options, ground.programs);
+  await images.recover();
+  const dns = nodeDns(options.clusterDns, options.clusterDomain);
+  const node = { name, hostname: hostname(), ip: ground.ip, dns, pidsLimit: options.podPidsLimit };
+  const kubelet = new Kubelet({ client, runtime, images, paths, node, log, decodePod: decodeStaticPod });
+  const stop = new AbortController();
+  const start = async (): Promise<void> => {
+    const facts = {
+      name,
+      ip: ground.ip,
+      podCidrs: ground.podCidrs,
+      version,
+      runtimeVersion: await runtimeVersion(options.runtime, ground.programs.ociRuntime),
+      maxPods: options.maxPods,
+    };
+    await registerNode(client, facts, stop.signal);
+    await kubelet.start();
+  };
+  const close = async (): Promise<void> => {
+    stop.abort();
+    await kubelet.close();
+  };
+  const streams = new NodeStreams(runtime, paths);
+  return { kubelet, images, streams, explain: (pod) => explain(paths, runtime, pod), start, close };
+}
+
+/** cgroups, and the network that all Pods of this node share. */
+async function prepareKernel(options: NodeOptions): Promise<void> {
+  const { paths, podCidr, log } = options;
+  const oldRange = rangeToLeave(options);
+  const prepared = await setUpCgroups(paths);
+  if (prepared.mounted.length > 0)
+    log.info({ mounted: prepared.mounted }, 'cgroup controllers mounted as v1 for crun');
+  if (oldRange) await deleteLink(bridgeName(paths.tag)); // it has that range's gateway address
+  const trace = nodeTrace(paths);
+  await ensureNodeNetwork({ podCidr, paths, trace });
+  writeDefaultConflist(paths, { podCidr, bridge: bridgeName(paths.tag), mtu: underlayMtu() });
+}
+
+/** The Pods' range of the last start where it is another one now. @throws PodwireError while Pods have addresses of it */
+export function rangeToLeave({ paths, podCidr }: NodeOptions): string | undefined {
+  const former = rememberedFlags(paths)?.podCidr;
+  if (former === undefined || former === podCidr) return undefined;
+  const pods = existsSync(paths.sandboxes) ? readdirSync(paths.sandboxes).length : 0;
+  if (pods === 0) return former;
+  throw new PodwireError(
+    'POD_CIDR_IN_USE',
+    `--pod-cidr ${podCidr}: ${pods} Pods of this node have addresses of ${former}; start without the flag, or remove them first (podwire down --pods)`,
+  );
+}
+
+/** The node's own network commands, from this start on. */
+function nodeTrace(paths: NodePaths): Trace {
+  const file = nodeTraceFile(paths);
+  rmSync(file, { force: true });
+  return traceTo(file);
+}
+
+const nodeTraceFile = (paths: NodePaths): string => join(paths.run, 'network-trace.jsonl');
+
+function makeRuntime(
+  options: NodeOptions,
+  programs: { readonly ociRuntime: string; readonly conmon: string },
+): { runtime: LocalRuntime; images: ImageStore } {
+  const { paths, log } = options;
+  const images = createImageStore({ paths });
+  const containers = createContainerRuntime({
+    paths,
+    images,
+    ...programs,
+    onWarning: (podUid, message) => log.warn({ podUid }, message),
+  });
+  const pluginDirs = options.cniBinDir ?? [ownPlugins(), '/opt/cni/bin', '/usr/lib/cni'];
+  const isOwn = (name: string): boolean => name === networkName(paths.tag);
+  const network = new CniNetwork(new Cni({ pluginDirs, cacheDir: paths.cni }), paths.cniConf, isOwn);
+  const warn = (message: string, error: unknown) => log.warn({ err: error }, message);
+  return { runtime: new LocalRuntime({ paths, network, pauseArgv: pauseArgv(), warn }, containers), images };
+}
+
+/** dist/cni of this checkout, whether podwired runs as source or bundled. */
+function ownPlugins(): string {
+  let folder = import.meta.dirname;
+  while (!existsSync(join(folder, 'dist/cni')) && folder !== '/') folder = dirname(folder);
+  return join(folder, 'dist/cni');
+}
+
+function explain(paths: NodePaths, runtime: LocalRuntime, pod: Pod): string {
+  const trace = runtime.networkTrace(runtimeUid(pod));
+  const { namespace, name } = pod.metadata;
+  if (trace === undefined)
+    throw new ApiError(
+      'NotFound',
+      `pod "${namespace}/${name}" has no network of its own on this node (${pod.status?.phase})`,
+    );
+  const own = parseTrace(trace);
+  const node = parseTrace(readIfThere(nodeTraceFile(paths)) ?? '').map((line) => ({
+    ...line,
+    held: true as const,
+  }));
+  // Our plugins write down what they do; of others only the namespace is known.
+  const silent = own.every((line) => line.lines.every((text) => /^(netns add|link set lo up)/.test(text)));
+  const about = `The network of Pod ${namespace}/${name}, and of its node before it.`;
+  const remark = " Its CNI plugins are not podwire's and keep no record: what they did is missing here.";
+  return explainScript([...node, ...own], silent ? about + remark : about);
+}
