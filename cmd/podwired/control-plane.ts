@@ -2,9 +2,10 @@
 // Assumes one control plane a store file (its lock sees to it). What it serves costs as lib/apiserver says.
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import type { Admit } from '../../lib/api/admission.ts';
 import { ApiError } from '../../lib/api/errors.ts';
 import type { ApiObject, Pod } from '../../lib/api/types.ts';
-import { type Admit, Registry } from '../../lib/apiserver/registry.ts';
+import { Registry } from '../../lib/apiserver/registry.ts';
 import { messageOf } from '../../lib/exec/errors.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { mirrorAnnotation, sourceAnnotation } from '../../lib/kubelet/layout.ts';

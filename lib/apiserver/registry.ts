@@ -2,6 +2,7 @@
 // Assumes it alone writes the store's /registry/ keys. Objects it returns are frozen and shared: never changed.
 // A write is O(fields) and one store write; a watch costs O(its changes).
 import { isDeepStrictEqual } from 'node:util';
+import type { Admit } from '../api/admission.ts';
 import type {
   Client,
   DeleteOptions,
@@ -45,16 +46,6 @@ import { copyJson, generateName } from './objects.ts';
 import { type Strategy, strategies } from './strategies.ts';
 import type { WatchStream } from './watch-stream.ts';
 import { Watches } from './watches.ts';
-
-export interface AdmitRequest {
-  readonly operation: 'CREATE' | 'UPDATE';
-  readonly resource: Resource;
-  /** May be changed: it is the registry's private copy, after defaulting and before validation. */
-  readonly object: ApiObject;
-  readonly old?: ApiObject;
-}
-/** Changes the object, or refuses it by throwing an ApiError. */
-export type Admit = (request: AdmitRequest) => void | Promise<void>;
 
 export interface RegistryOptions {
   store: Store;
@@ -166,7 +157,8 @@ export class Registry implements Client {
     );
     if (base) draft.metadata.name = generateName(base);
     strategy.setDefaults(draft);
-    for (const admit of this.#options.admit) await admit({ operation: 'CREATE', resource, object: draft });
+    for (const admit of this.#options.admit)
+      await admit({ operation: 'CREATE', resource, object: draft, dryRun: options.dryRun ?? false });
     strategy.prepareCreate(draft);
     refuse(resource, draft, [
       ...errors,
@@ -299,7 +291,7 @@ export class Registry implements Client {
       if (strategy.statusType) (next as Pod).status = (old as Pod).status!;
       strategy.setDefaults(next);
       for (const admit of this.#options.admit)
-        await admit({ operation: 'UPDATE', resource, object: next, old });
+        await admit({ operation: 'UPDATE', resource, object: next, old, dryRun: how.dryRun ?? false });
       errors.push(...validateMeta(next.metadata, strategy.metaRules), ...strategy.validate(next));
       refuse(resource, next, [...errors, ...strategy.validateUpdate(next, old)]);
       return how.dryRun ? next : this.#commitChange(resource, next, entry);

@@ -5,7 +5,7 @@ import type { Container } from '../api/types.ts';
 import type { ImageService } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 import { Backoff } from './backoff.ts';
-import type { EventInput } from './events.ts';
+import type { EventInput } from '../api/events.ts';
 
 /** ErrImagePull, ImagePullBackOff, ErrImageNeverPull, InvalidImageName: becomes the container's waiting reason. */
 export class ImageWaitError extends PodwireError {

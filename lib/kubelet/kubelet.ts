@@ -11,7 +11,7 @@ import type { Pod } from '../api/types.ts';
 import type { ImageService, RuntimeService } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 import type { NodePaths } from '../kernel/paths.ts';
-import { EventRecorder } from './events.ts';
+import { EventRecorder } from '../api/events.ts';
 import { ImagePuller } from './images.ts';
 import { isMirrorPod, podLogsDir, runtimeUid } from './layout.ts';
 import { newPodState, type PodState } from './pod-state.ts';
@@ -55,7 +55,7 @@ export class Kubelet {
   constructor(options: KubeletOptions) {
     const { client, runtime, images, paths, node, log } = options;
     this.#options = options;
-    this.events = new EventRecorder(client, node.name, log);
+    this.events = new EventRecorder(client, { component: 'kubelet', host: node.name }, log);
     this.#mirror = new MirrorClient(client, log);
     this.#status = new StatusManager({ client, paths, hostIP: node.ip, log });
     this.#syncer = new PodSyncer({

@@ -8,7 +8,7 @@ import type { ContainerConfig } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 import { Backoff } from './backoff.ts';
 import { containerConfig, needsPodIP } from './container-config.ts';
-import type { EventInput } from './events.ts';
+import type { EventInput } from '../api/events.ts';
 import { ImageWaitError } from './images.ts';
 import { podLogDir, terminationLogPath } from './layout.ts';
 import { earliest, NotNow } from './not-now.ts';

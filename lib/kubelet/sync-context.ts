@@ -1,7 +1,7 @@
 // What bringing a Pod to its spec needs of its surroundings. Types only.
 import type { RuntimeService } from '../container/cri.ts';
 import type { NodePaths } from '../kernel/paths.ts';
-import type { EventRecorder } from './events.ts';
+import type { EventRecorder } from '../api/events.ts';
 import type { ImagePuller } from './images.ts';
 import type { NodeDns } from './sandbox-config.ts';
 import type { StatusManager } from './status-manager.ts';

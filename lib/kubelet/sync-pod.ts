@@ -7,7 +7,7 @@ import { allSettledOrThrow, messageOf } from '../exec/errors.ts';
 import { StepClock } from '../exec/step-clock.ts';
 import { Backoff } from './backoff.ts';
 import { containerHash } from './container-config.ts';
-import type { EventInput } from './events.ts';
+import type { EventInput } from '../api/events.ts';
 import { podLogDir, terminationLogPath } from './layout.ts';
 import { earliest, NotNow } from './not-now.ts';
 import { computePodActions, type PodRuntimeStatus } from './pod-actions.ts';

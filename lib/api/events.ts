@@ -3,9 +3,9 @@
 // One write an event; a table of the last 500 to fold repeats.
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
-import type { Client } from '../api/client.ts';
-import { timestamp } from '../api/time.ts';
-import type { ApiObject, Event } from '../api/types.ts';
+import type { Client } from './client.ts';
+import { timestamp } from './time.ts';
+import type { ApiObject, Event } from './types.ts';
 
 export interface EventInput {
   readonly type: 'Normal' | 'Warning';
@@ -15,18 +15,24 @@ export interface EventInput {
   readonly container?: string;
 }
 
+/** Who tells: a kubelet with its node's name, or a controller. */
+export interface EventSource {
+  readonly component: string;
+  readonly host?: string;
+}
+
 const remembered = 500;
 
 export class EventRecorder {
   readonly #client: Client;
-  readonly #node: string;
+  readonly #source: EventSource;
   readonly #log: Logger;
   readonly #known = new Map<string, Event>();
   #tail: Promise<unknown> = Promise.resolve();
 
-  constructor(client: Client, node: string, log: Logger) {
+  constructor(client: Client, source: EventSource, log: Logger) {
     this.#client = client;
-    this.#node = node;
+    this.#source = source;
     this.#log = log;
   }
 
@@ -80,9 +86,9 @@ export class EventRecorder {
         type,
         reason,
         message,
-        source: { component: 'kubelet', host: this.#node },
-        reportingComponent: 'kubelet',
-        reportingInstance: this.#node,
+        source: { ...this.#source },
+        reportingComponent: this.#source.component,
+        reportingInstance: this.#source.host ?? '',
         firstTimestamp: now,
         lastTimestamp: now,
         count: 1,
