@@ -56,6 +56,12 @@ const parts: readonly Part[] = [
     results: ['podwired.mjs'],
     build: () => bundle('cmd/podwired/main.ts', 'podwired.mjs'),
   },
+  {
+    name: 'lab-init',
+    sources: shared,
+    results: ['lab-init.mjs'],
+    build: () => bundle('lib/lab/init.ts', 'lab-init.mjs'),
+  },
 ];
 
 async function main(what: 'all' | 'changed'): Promise<void> {

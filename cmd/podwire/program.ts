@@ -1,21 +1,10 @@
 // The command line of podwire: verbs, flags, help. What a verb does is loaded only when it is called.
 // Assumes argv went through normalizeArgv. Building the tree costs 3 ms.
 import { Command, Option } from 'commander';
-import type { Context, GlobalFlags } from './context.ts';
-import { makeContext } from './context.ts';
+import { addLabVerbs } from './program-lab.ts';
+import { action, examples, type Run } from './action.ts';
+import type { Context } from './context.ts';
 import type { DaemonFlags } from './daemon.ts';
-
-type Run<A extends unknown[]> = (context: Context, ...args: A) => void | Promise<void>;
-
-/** Hands a verb its context, its arguments and its flags. */
-function action<A extends unknown[]>(load: () => Promise<Run<A>>): (...args: unknown[]) => Promise<void> {
-  return async (...given) => {
-    const command = given.pop() as Command;
-    const context = makeContext(command.optsWithGlobals<GlobalFlags>());
-    const verb = await load();
-    await verb(context, ...(given as A));
-  };
-}
 
 const collect = (value: string, before: string[] = []): string[] => [...before, value];
 const files = new Option(
@@ -51,6 +40,7 @@ export function buildProgram(): Command {
   addObjectVerbs(program);
   addPodVerbs(program);
   addImageVerbs(program);
+  addLabVerbs(program);
   addOtherVerbs(program);
   return program;
 }
@@ -63,9 +53,6 @@ First steps:
   podwire get pods -o wide -w
   podwire explain pod/web            the ip and nft commands behind this Pod's network
   podwire down --pods                take everything away again`;
-
-const examples = (...lines: string[]): string =>
-  `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}`;
 
 function addNodeVerbs(program: Command): void {
   program.commandsGroup('This node:');

@@ -9,7 +9,7 @@ import { type Errno, isAbsent, KernelError, toKernelError } from './errors.ts';
 import { type Syscalls, syscalls } from './syscall.ts';
 
 // Source: mount(2), linux/mount.h.
-const flagBits = { ro: 1, nosuid: 2, nodev: 4, noexec: 8, remount: 32, bind: 4096, rec: 16384 } as const;
+const flagBits = { ro: 1, nosuid: 2, nodev: 4, noexec: 8, remount: 32, bind: 4096, move: 8192, rec: 16384 } as const;
 type Flag = keyof typeof flagBits;
 const detach = 2;
 const noFollow = 8;
@@ -73,6 +73,24 @@ export async function bindMount(
     await unmount(spec.target, exec);
     throw error;
   }
+}
+
+/** Shows a folder with all that is mounted below it at `target` too. */
+export async function bindTree(spec: { source: string; target: string }, exec?: Exec): Promise<void> {
+  await mount({ ...spec, type: 'none', flags: ['bind', 'rec'], data: '' }, exec);
+}
+
+/** Takes a mount, with all below it, from one place to another. */
+export async function moveMount(spec: { source: string; target: string }, exec?: Exec): Promise<void> {
+  await mount({ ...spec, type: 'none', flags: ['move'], data: '' }, exec);
+}
+
+/** A kernel file system as this process' namespaces see it. */
+export async function mountFresh(
+  { type, target }: { type: 'proc' | 'sysfs'; target: string },
+  exec?: Exec,
+): Promise<void> {
+  await mount({ source: type, target, type, flags: ['nosuid', 'nodev', 'noexec'], data: '' }, exec);
 }
 
 /** Unmounts the topmost mount at `target`. Repeatable: not mounted is success. A busy one is detached lazily. */
@@ -146,7 +164,8 @@ async function mount(call: MountCall, exec: Exec | undefined): Promise<void> {
     const bits = flags.reduce((sum, flag) => sum | flagBits[flag], 0);
     return throwErrno(direct.mount(source, target, type, bits, data), `mount ${type} at ${target}`);
   }
-  const options = [...flags, ...(data === '' ? [] : [data])].join(',');
+  const words = flags.includes('rec') ? ['rbind'] : flags;
+  const options = [...words, ...(data === '' ? [] : [data])].join(',');
   const argv = ['mount', '-t', type, ...(options === '' ? [] : ['-o', options]), source, target] as const;
   await runMapped([...argv], `mount ${type} at ${target}`, exec);
 }

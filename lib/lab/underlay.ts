@@ -1,0 +1,105 @@
+// The wires of a lab: a namespace with a bridge, one cable a machine, one for whoever runs the lab; and their faults.
+// Assumes root. Three `ip` runs for all machines and one each; a fault is one transaction.
+import { settleAll } from '../exec/errors.ts';
+import { KernelError } from '../kernel/errors.ts';
+import { ipBatch, ipJson } from '../kernel/ip.ts';
+import { deleteLink } from '../kernel/link.ts';
+import { deleteNetns, listNetns } from '../kernel/netns.ts';
+import { nftApply } from '../kernel/nftables.ts';
+import { tbfWords, tcBatch } from '../kernel/tc.ts';
+import { type Faults, faultTable, type Impairment } from './faults.ts';
+import { bridgeLines, cableLines, LabError, type LabMachine, type LabPlan, machineLines } from './plan.ts';
+
+/** @throws KernelError, LabError LAB_UNDERLAY where the range is in use on this machine */
+export async function makeUnderlay(plan: LabPlan): Promise<void> {
+  await refuseTakenRange(plan);
+  await ipBatch([plan, ...plan.machines].map(({ netns }) => `netns add ${netns}`));
+  const { outside, inside } = bridgeLines(plan);
+  await ipBatch(outside);
+  await ipBatch([...inside, ...plan.machines.flatMap((machine) => cableLines(plan, machine))], {
+    netns: plan.netns,
+  });
+  await Promise.all(plan.machines.map((machine) => connect(plan, machine)));
+}
+
+const connect = (plan: LabPlan, machine: LabMachine): Promise<unknown> =>
+  ipBatch(machineLines(plan, machine), { netns: machine.netns });
+
+/** A power cut took no link away: the machine's namespace is the lab's. What podwire made in it goes. */
+export async function resetMachine(plan: LabPlan, machine: LabMachine): Promise<void> {
+  await deleteNetns(machine.netns); // takes the cable along, and every link, route and table
+  await ipBatch([`netns add ${machine.netns}`]);
+  await waitForPort(plan, machine);
+  await ipBatch(cableLines(plan, machine), { netns: plan.netns });
+  await connect(plan, machine);
+}
+
+/** The kernel ends a namespace behind our back; until then the cable's other end has its name. */
+async function waitForPort({ netns }: LabPlan, { port }: LabMachine): Promise<void> {
+  try {
+    await ipBatch([`link del dev ${port}`], { netns });
+  } catch (error) {
+    if (!(error instanceof KernelError) || error.code !== 'ENODEV') throw error;
+  }
+}
+
+async function refuseTakenRange({ spec }: LabPlan): Promise<void> {
+  const routes = (await ipJson(['-4', 'route', 'show', 'root', spec.underlay])) as {
+    dst?: string;
+    dev?: string;
+  }[];
+  const exact = (await ipJson(['-4', 'route', 'show', 'match', spec.underlay])) as {
+    dst?: string;
+    dev?: string;
+  }[];
+  const taken = [...routes, ...exact].find(({ dst }) => dst !== undefined && dst !== 'default');
+  if (taken)
+    throw new LabError(
+      'LAB_UNDERLAY',
+      `the underlay ${spec.underlay} overlaps ${taken.dst} on ${taken.dev}; choose another with --underlay`,
+    );
+}
+
+/** Makes the faults those that are asked for. @throws LabError LAB_NETEM where the kernel cannot delay */
+export async function applyFaults(plan: LabPlan, before: Faults, next: Faults): Promise<void> {
+  const { netns } = plan;
+  await nftApply(faultTable(next), { netns });
+  for (const { port } of plan.machines) {
+    const [was, now] = [qdisc(before.impaired[port]), qdisc(next.impaired[port])];
+    if (was === now) continue;
+    if (was !== undefined) await tcBatch([`qdisc del dev ${port} root`], { netns });
+    if (now !== undefined) await addQdisc(plan, port, now);
+  }
+}
+
+async function addQdisc({ netns }: LabPlan, port: string, words: string): Promise<void> {
+  try {
+    await tcBatch([`qdisc add dev ${port} root ${words}`], { netns });
+  } catch (error) {
+    const lacks = error instanceof KernelError && ['ENOENT', 'EOPNOTSUPP'].includes(error.code);
+    if (!lacks || !words.startsWith('netem')) throw error;
+    throw new LabError(
+      'LAB_NETEM',
+      '--delay: this kernel has no netem (module sch_netem); --loss and --rate work without it',
+      { cause: error },
+    );
+  }
+}
+
+/** What goes to a machine is slowed on its port. Pure. */
+function qdisc(how: Impairment | undefined): string | undefined {
+  if (how?.delayMs) return `netem delay ${how.delayMs}ms${how.rate ? ` rate ${how.rate}bit` : ''}`;
+  if (how?.rate) return tbfWords({ rate: how.rate, burst: Math.max(how.rate / 100, 128_000) });
+  return undefined;
+}
+
+/** Takes all of it away, also what a cut-off `up` left. Repeatable; tries everything. */
+export async function removeUnderlay(plan: LabPlan): Promise<void> {
+  const own = (name: string): boolean => name === plan.netns || name.startsWith(`${plan.netns}-node`);
+  await settleAll('remove the underlay', [
+    ...listNetns()
+      .filter(own)
+      .map((name) => () => deleteNetns(name)),
+    () => deleteLink(plan.uplink),
+  ]);
+}
