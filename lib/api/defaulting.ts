@@ -1,6 +1,7 @@
 // Fills in what a manifest left out, as Kubernetes does before it stores an object; also the QoS class.
 // Assumes the schema check has passed. Changes the object it is given: the caller hands in its own copy.
 // O(fields); pure otherwise. Source: k8s.io/kubernetes/pkg/apis/core/v1/defaults.go (v1.34) and the default admission.
+import { allContainers } from './pod-containers.ts';
 import { compareQuantities } from './quantity.ts';
 import type { Container, PodSpec, Volume } from './types.ts';
 
@@ -17,8 +18,10 @@ export function defaultPodSpec(spec: PodSpec): void {
   spec.preemptionPolicy ??= 'PreemptLowerPriority';
   spec.priority ??= 0;
   for (const volume of spec.volumes ?? []) defaultVolume(volume);
-  for (const container of [...(spec.initContainers ?? []), ...spec.containers])
+  for (const container of allContainers(spec)) {
     defaultContainer(container, spec);
+    defaultLifecycle(container);
+  }
 }
 
 function defaultContainer(container: Container, spec: PodSpec): void {
@@ -35,6 +38,23 @@ function defaultContainer(container: Container, spec: PodSpec): void {
   }
   const { limits } = container.resources;
   if (limits) container.resources.requests = { ...limits, ...container.resources.requests };
+}
+
+function defaultLifecycle({ lifecycle, livenessProbe, readinessProbe, startupProbe }: Container): void {
+  const probes = [livenessProbe, readinessProbe, startupProbe];
+  for (const probe of probes) {
+    if (!probe) continue;
+    probe.timeoutSeconds ||= 1;
+    probe.periodSeconds ||= 10;
+    probe.successThreshold ||= 1;
+    probe.failureThreshold ||= 3;
+    if (probe.grpc) probe.grpc.service ??= '';
+  }
+  for (const handler of [...probes, lifecycle?.postStart, lifecycle?.preStop]) {
+    if (!handler?.httpGet) continue;
+    handler.httpGet.path ||= '/';
+    handler.httpGet.scheme ||= 'HTTP';
+  }
 }
 
 function defaultVolume(volume: Volume): void {
@@ -55,7 +75,7 @@ export type QosClass = 'Guaranteed' | 'Burstable' | 'BestEffort';
 
 /** By cpu and memory alone: none set, all limits equal to requests, or anything between. Pure. */
 export function qosClassOf(spec: PodSpec): QosClass {
-  const containers = [...(spec.initContainers ?? []), ...spec.containers];
+  const containers = allContainers(spec);
   const isSet = (value: string | number | undefined): value is string | number =>
     value !== undefined && Number.parseFloat(String(value)) !== 0;
   let any = false;

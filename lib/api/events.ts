@@ -4,8 +4,9 @@
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Client } from './client.ts';
+import { kindOf } from './pod-containers.ts';
 import { timestamp } from './time.ts';
-import type { ApiObject, Event } from './types.ts';
+import type { ApiObject, Event, Pod } from './types.ts';
 
 export interface EventInput {
   readonly type: 'Normal' | 'Warning';
@@ -22,6 +23,12 @@ export interface EventSource {
 }
 
 const remembered = 500;
+
+/** The field of a Pod's spec that holds a container of that name. */
+function listOf(about: ApiObject, container: string): string {
+  const { spec } = about as Partial<Pod>;
+  return spec && kindOf(spec, container) !== 'app' ? 'spec.initContainers' : 'spec.containers';
+}
 
 export class EventRecorder {
   readonly #client: Client;
@@ -81,7 +88,7 @@ export class EventRecorder {
           name: about.metadata.name,
           namespace: about.metadata.namespace,
           uid: about.metadata.uid,
-          ...(container ? { fieldPath: `spec.containers{${container}}` } : {}),
+          ...(container ? { fieldPath: `${listOf(about, container)}{${container}}` } : {}),
         },
         type,
         reason,

@@ -2,6 +2,7 @@
 // admission, and so never silently dropped. Assumes schema check and defaulting. O(fields given); pure.
 // A later issue that implements a field adds it here, and nowhere else.
 import { type FieldError, forbidden } from './field-errors.ts';
+import { placedContainers } from './pod-containers.ts';
 import { fieldsOf } from './schema.ts';
 import type { PodSpec } from './types.ts';
 
@@ -10,7 +11,15 @@ const later = 'not supported by podwire 0.1 yet';
 /** Fields that are done, or that are harmless on a single node (marked). Types not listed are taken as a whole. */
 const supported: Readonly<Record<string, readonly string[]>> = {
   PodSpec: [
-    ...['containers', 'volumes', 'restartPolicy', 'terminationGracePeriodSeconds', 'activeDeadlineSeconds'],
+    ...[
+      'containers',
+      'initContainers',
+      'readinessGates',
+      'volumes',
+      'restartPolicy',
+      'terminationGracePeriodSeconds',
+      'activeDeadlineSeconds',
+    ],
     ...['hostNetwork', 'hostPID', 'hostIPC', 'shareProcessNamespace', 'hostname', 'subdomain', 'hostAliases'],
     ...['dnsPolicy', 'dnsConfig', 'securityContext', 'nodeName'],
     // Harmless: for a scheduler or an API extension that is not there.
@@ -27,6 +36,7 @@ const supported: Readonly<Record<string, readonly string[]>> = {
       'stdin',
       'terminationMessagePath',
       'terminationMessagePolicy',
+      'restartPolicy',
     ],
   ],
   ContainerPort: ['containerPort', 'name', 'protocol'],
@@ -128,8 +138,7 @@ function isNothing(value: unknown, key: string): boolean {
 }
 
 function refuseDetails(spec: PodSpec, errors: FieldError[]): void {
-  spec.containers?.forEach((container, at) => {
-    const path = `spec.containers[${at}]`;
+  for (const { container, path } of placedContainers(spec)) {
     container.env?.forEach((variable, index) => {
       const fieldPath = variable.valueFrom?.fieldRef?.fieldPath;
       if (fieldPath === 'status.hostIPs')
@@ -146,7 +155,7 @@ function refuseDetails(spec: PodSpec, errors: FieldError[]): void {
           errors.push(forbidden(`${path}.resources.${kind}[${resource}]`, later));
       }
     }
-  });
+  }
   spec.volumes?.forEach((volume, at) => {
     const { medium = '', sizeLimit } = volume.emptyDir ?? {};
     const path = `spec.volumes[${at}].emptyDir`;

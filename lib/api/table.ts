@@ -2,6 +2,7 @@
 // Assumes stored objects. Pure: the time is a parameter. O(containers) a row.
 // Source: k8s.io/kubernetes/pkg/printers/internalversion/printers.go (v1.34)
 import { age } from './durations.ts';
+import { kindOf, lastingContainers } from './pod-containers.ts';
 import { podStatusWord, restartsText } from './pod-status.ts';
 import type {
   ApiObject,
@@ -72,12 +73,13 @@ export function cellsOf<R extends Resource>(resource: R, object: Kinds[R], now: 
 }
 
 function podCells(pod: Pod, now: number): Cell[] {
-  const statuses = pod.status?.containerStatuses ?? [];
-  const ready = statuses.filter((status) => status.ready && status.state?.running).length;
+  const { containerStatuses = [], initContainerStatuses = [] } = pod.status ?? {};
+  const sidecars = initContainerStatuses.filter(({ name }) => kindOf(pod.spec, name) === 'sidecar');
+  const ready = [...sidecars, ...containerStatuses].filter((one) => one.ready && one.state?.running).length;
   const ips = pod.status?.podIPs ?? [];
   return [
     pod.metadata.name,
-    `${ready}/${pod.spec.containers.length}`,
+    `${ready}/${lastingContainers(pod.spec).length}`,
     podStatusWord(pod),
     restartsText(pod, now),
     age(pod.metadata.creationTimestamp, now),

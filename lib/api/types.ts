@@ -6,11 +6,13 @@ import type { IConfigMap } from 'kubernetes-models/v1/ConfigMap';
 import type { IContainer } from 'kubernetes-models/v1/Container';
 import type { IContainerStatus } from 'kubernetes-models/v1/ContainerStatus';
 import type { IEvent } from 'kubernetes-models/v1/Event';
+import type { ILifecycleHandler } from 'kubernetes-models/v1/LifecycleHandler';
 import type { INamespace } from 'kubernetes-models/v1/Namespace';
 import type { INode } from 'kubernetes-models/v1/Node';
 import type { IPod } from 'kubernetes-models/v1/Pod';
 import type { IPodSpec } from 'kubernetes-models/v1/PodSpec';
 import type { IPodStatus } from 'kubernetes-models/v1/PodStatus';
+import type { IProbe } from 'kubernetes-models/v1/Probe';
 import type { ISecret } from 'kubernetes-models/v1/Secret';
 import type { IVolume } from 'kubernetes-models/v1/Volume';
 
@@ -46,6 +48,8 @@ export type ContainerStatus = IContainerStatus;
 export type ContainerState = NonNullable<IContainerStatus['state']>;
 export type PodCondition = NonNullable<IPodStatus['conditions']>[number];
 export type Volume = IVolume;
+export type Probe = IProbe;
+export type LifecycleHandler = ILifecycleHandler;
 export type Binding = IBinding;
 
 /** Every kind that the API serves, by its REST resource name. */

@@ -12,17 +12,19 @@ import {
 } from './field-errors.ts';
 import { dnsLabelFault, envNameFault, portNameFault } from './names.ts';
 import { compareQuantities } from './quantity.ts';
+import { placedContainers } from './pod-containers.ts';
 import { fieldRefPaths, isFieldRef } from './supported.ts';
 import type { Container, PodSpec } from './types.ts';
 import { pushFault } from './validation.ts';
+import { lifecycleErrors } from './validation-lifecycle.ts';
 
 export function validateContainers(spec: PodSpec): FieldError[] {
   const errors: FieldError[] = [];
   if (spec.containers.length === 0) errors.push(required('spec.containers'));
   const names = new Set<string>();
   const volumes = new Set((spec.volumes ?? []).map(({ name }) => name));
-  spec.containers.forEach((container, at) => {
-    const path = `spec.containers[${at}]`;
+  for (const placed of placedContainers(spec)) {
+    const { container, path } = placed;
     errors.push(...nameErrors(container.name, names, path));
     errors.push(...imageErrors(container, path));
     errors.push(...portErrors(container, spec, path));
@@ -30,7 +32,8 @@ export function validateContainers(spec: PodSpec): FieldError[] {
     errors.push(...mountErrors(container, volumes, path));
     errors.push(...resourceErrors(container, path));
     errors.push(...securityErrors(container, `${path}.securityContext`));
-  });
+    errors.push(...lifecycleErrors(placed, spec));
+  }
   errors.push(...hostPortConflicts(spec));
   return errors;
 }
@@ -97,14 +100,14 @@ function portErrors(container: Container, spec: PodSpec, path: string): FieldErr
 function hostPortConflicts(spec: PodSpec): FieldError[] {
   const errors: FieldError[] = [];
   const taken = new Set<string>();
-  spec.containers.forEach((container, at) => {
+  // An init container's port is free again when the others begin.
+  for (const { container, path } of placedContainers(spec).filter(({ kind }) => kind !== 'init'))
     container.ports?.forEach((port, index) => {
       if (!port.hostPort) return;
       const key = `${port.protocol ?? 'TCP'}/${port.hostIP ?? ''}/${port.hostPort}`;
-      if (taken.has(key)) errors.push(duplicate(`spec.containers[${at}].ports[${index}].hostPort`, key));
+      if (taken.has(key)) errors.push(duplicate(`${path}.ports[${index}].hostPort`, key));
       taken.add(key);
     });
-  });
   return errors;
 }
 

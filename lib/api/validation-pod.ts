@@ -6,8 +6,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { duplicate, type FieldError, forbidden, invalid, notSupported, required } from './field-errors.ts';
 import { dnsLabelFault, dnsSubdomainFault, qualifiedNameFault, sysctlNameFault } from './names.ts';
 import { compareQuantities } from './quantity.ts';
-import type { PodSpec } from './types.ts';
+import type { Container, PodSpec } from './types.ts';
 import { pushFault, validateLabels } from './validation.ts';
+import { readinessGateErrors } from './validation-lifecycle.ts';
 import { idFault, pathFault, validateContainers } from './validation-container.ts';
 
 export function validatePodSpec(spec: PodSpec): FieldError[] {
@@ -19,6 +20,7 @@ export function validatePodSpec(spec: PodSpec): FieldError[] {
     ...hostAliasErrors(spec),
     ...securityErrors(spec),
     ...tolerationErrors(spec),
+    ...readinessGateErrors(spec),
   ];
 }
 
@@ -190,12 +192,14 @@ function tolerationErrors(spec: PodSpec): FieldError[] {
 }
 
 const changeable =
-  'pod updates may not change fields other than `spec.containers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` (only additions to existing tolerations)';
+  'pod updates may not change fields other than `spec.containers[*].image`, `spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` (only additions to existing tolerations)';
 
 /** What differs between two specs beyond what Kubernetes lets an update change. */
 export function validatePodUpdate(spec: PodSpec, old: PodSpec): FieldError[] {
   if (spec.containers.length !== old.containers.length)
     return [forbidden('spec.containers', 'pod updates may not add or remove containers')];
+  if (spec.initContainers?.length !== old.initContainers?.length)
+    return [forbidden('spec.initContainers', 'pod updates may not add or remove containers')];
   const errors: FieldError[] = [];
   const deadline = spec.activeDeadlineSeconds;
   const before = old.activeDeadlineSeconds;
@@ -223,7 +227,12 @@ export function validatePodUpdate(spec: PodSpec, old: PodSpec): FieldError[] {
 
 function fixedPart(spec: PodSpec): object {
   const { activeDeadlineSeconds: _deadline, tolerations: _tolerations, ...rest } = spec;
-  return { ...rest, containers: spec.containers.map(({ image: _image, ...container }) => container) };
+  const withoutImage = ({ image: _image, ...container }: Container): object => container;
+  return {
+    ...rest,
+    containers: spec.containers.map(withoutImage),
+    initContainers: spec.initContainers?.map(withoutImage),
+  };
 }
 
 function changedFields(a: unknown, b: unknown, path: string): string[] {

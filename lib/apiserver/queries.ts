@@ -1,6 +1,7 @@
 // Reads the parameters of a request's address: what is malformed is named, never guessed.
 // Assumes values as the framework splits them: a text, or a list when repeated. Pure.
 import { ApiError } from '../api/errors.ts';
+import { allContainers, findContainer } from '../api/pod-containers.ts';
 import type { Pod } from '../api/types.ts';
 import type { ExecOptions, LogOptions } from '../api/streams.ts';
 
@@ -35,10 +36,12 @@ export function containerOf(pod: Pod, asked: string | undefined): string {
   const names = pod.spec.containers.map(({ name }) => name);
   const { name } = pod.metadata;
   if (asked) {
-    if (names.includes(asked)) return asked;
+    if (findContainer(pod.spec, asked)) return asked;
     throw new ApiError(
       'BadRequest',
-      `container ${asked} is not valid for pod ${name}; it has ${names.join(', ')}`,
+      `container ${asked} is not valid for pod ${name}; it has ${allContainers(pod.spec)
+        .map((one) => one.name)
+        .join(', ')}`,
     );
   }
   if (names.length === 1) return names[0]!;

@@ -4,6 +4,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { Client, WatchEvent } from '../api/client.ts';
 import { isReason } from '../api/errors.ts';
@@ -12,13 +13,14 @@ import type { ImageService, RuntimeService } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { EventRecorder } from '../api/events.ts';
+import { ContainerStopper } from './container-stopper.ts';
 import { ImagePuller } from './images.ts';
 import { isMirrorPod, podLogsDir, runtimeUid } from './layout.ts';
 import { newPodState, type PodState } from './pod-state.ts';
 import { PodWorkers, type SyncOutcome } from './pod-workers.ts';
 import { type StaticPod, watchStaticPods } from './static-pods.ts';
 import { MirrorClient } from './mirror.ts';
-import { StatusManager } from './status-manager.ts';
+import { foreignConditions, StatusManager } from './status-manager.ts';
 import type { NodeFacts } from './sync-context.ts';
 import { PodSyncer } from './sync-pod.ts';
 import { tearDownPodDir } from './volumes.ts';
@@ -45,6 +47,7 @@ export class Kubelet {
   readonly #syncer: PodSyncer;
   readonly #status: StatusManager;
   readonly #mirror: MirrorClient;
+  readonly #stopper: ContainerStopper;
   readonly events: EventRecorder;
   readonly #stop = new AbortController();
   #housekeeper: NodeJS.Timeout | undefined;
@@ -58,12 +61,17 @@ export class Kubelet {
     this.events = new EventRecorder(client, { component: 'kubelet', host: node.name }, log);
     this.#mirror = new MirrorClient(client, log);
     this.#status = new StatusManager({ client, paths, hostIP: node.ip, log });
+    const { events } = this;
+    const status = this.#status;
+    this.#stopper = new ContainerStopper({ runtime, events, preStop: async () => {} });
+    const stopper = this.#stopper;
     this.#syncer = new PodSyncer({
       paths,
       runtime,
       images: new ImagePuller(images),
-      events: this.events,
-      status: this.#status,
+      events,
+      status,
+      stopper,
       node,
     });
     this.#workers = new PodWorkers((uid) => this.#sync(uid), log);
@@ -188,7 +196,7 @@ export class Kubelet {
     const before = known.pod;
     known.pod = pod;
     if (wantsSync(before, pod)) this.#workers.wake(uid);
-    if (graceShortened(before, pod)) this.#hurry(uid, pod.metadata.deletionGracePeriodSeconds ?? 0);
+    if (graceShortened(before, pod)) this.#stopper.hurry(uid, pod.metadata.deletionGracePeriodSeconds ?? 0);
   }
 
   /** `graceSeconds`: for its containers; absent: what its spec says. */
@@ -198,7 +206,7 @@ export class Kubelet {
     state.gone = true;
     state.graceOverride = graceSeconds;
     this.#workers.wake(uid);
-    if (graceSeconds !== undefined) this.#hurry(uid, graceSeconds);
+    if (graceSeconds !== undefined) this.#stopper.hurry(uid, graceSeconds);
   }
 
   #handleStaticPods(pods: readonly StaticPod[]): void {
@@ -216,16 +224,6 @@ export class Kubelet {
 
   #handlePlegEvent(uid: string): void {
     if (this.#pods.has(uid)) this.#workers.wake(uid);
-  }
-
-  /** Containers that are being stopped with more grace are stopped sooner. */
-  #hurry(podUid: string, graceSeconds: number): void {
-    const { runtime, log } = this.#options;
-    const running = runtime.listContainers().filter((c) => c.podUid === podUid && c.state === 'running');
-    for (const { id } of running)
-      runtime
-        .stopContainer(id, graceSeconds)
-        .catch((error) => log.warn({ err: error, podUid }, 'stopping sooner failed'));
   }
 
   /** True for the uid of a static Pod of this node: only the kubelet makes mirrors, and only of those. */
@@ -296,12 +294,20 @@ export class Kubelet {
 function wantsSync(before: Pod, after: Pod): boolean {
   return (
     before.metadata.deletionTimestamp !== after.metadata.deletionTimestamp ||
+    gatesChanged(before, after) ||
     (before.spec !== after.spec && JSON.stringify(before.spec) !== JSON.stringify(after.spec))
   );
 }
 
+/** Readiness gates are set by others, in the status. */
+function gatesChanged(before: Pod, after: Pod): boolean {
+  if (!after.spec.readinessGates?.length) return false;
+  return !isDeepStrictEqual(foreignConditions(before), foreignConditions(after));
+}
+
+/** Also true of the first deletion: a container that is being restarted then is to end no later. */
 function graceShortened(before: Pod, after: Pod): boolean {
   const grace = after.metadata.deletionGracePeriodSeconds;
-  const known = before.metadata.deletionGracePeriodSeconds;
-  return grace !== undefined && known !== undefined && grace < known;
+  const known = before.metadata.deletionGracePeriodSeconds ?? Number.POSITIVE_INFINITY;
+  return grace !== undefined && grace < known;
 }

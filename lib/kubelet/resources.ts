@@ -1,5 +1,6 @@
 // CPU and memory of Pods in the kernel's units, and the QoS class they make. Pure. O(containers).
 // Source: kubelet's cm.ResourceConfigForPod, MilliCPUToShares, MilliCPUToQuota (period 100 ms).
+import { allContainers, lastingContainers, placedContainers } from '../api/pod-containers.ts';
 import { quantityMilli, quantityValue } from '../api/quantity.ts';
 import type { Container, Pod } from '../api/types.ts';
 import type { LinuxResources } from '../container/cri.ts';
@@ -30,11 +31,28 @@ export function containerResources(container: Container, pidsLimit: number): Lin
   };
 }
 
-/** Limits of the Pod's cgroup: requests add up; a limit holds only if every container has one. */
+/**
+ * What a Pod needs at its most hungry moment: all that lasts together, or an init container beside the sidecars that
+ * began before it. Source: k8s.io/component-helpers/resource, PodRequests.
+ */
+function atMost({ spec }: Pod, of: (container: Container) => number): number {
+  let sidecars = 0;
+  let whileStarting = 0;
+  for (const { container, kind } of placedContainers(spec)) {
+    if (kind === 'init') whileStarting = Math.max(whileStarting, sidecars + of(container));
+    if (kind === 'sidecar') sidecars += of(container);
+  }
+  return Math.max(
+    whileStarting,
+    lastingContainers(spec).reduce((total, container) => total + of(container), 0),
+  );
+}
+
+/** Limits of the Pod's cgroup: a limit holds only if every container has one. */
 export function podResources(pod: Pod, pidsLimit: number): LinuxResources {
-  const all = pod.spec.containers;
+  const all = allContainers(pod.spec);
   const sum = (kind: 'limits' | 'requests', name: 'cpu' | 'memory'): number =>
-    all.reduce((total, c) => total + (amount(c.resources?.[kind], name) ?? 0), 0);
+    atMost(pod, (c) => amount(c.resources?.[kind], name) ?? 0);
   const everyLimit = (name: 'cpu' | 'memory'): boolean => all.every((c) => amount(c.resources?.limits, name));
   return {
     cpuShares: sharesOf(sum('requests', 'cpu')),

@@ -1,6 +1,7 @@
 // One Pod as a sandbox: host name, DNS, namespaces, ports, cgroup limits. Pure.
 // Assumes a defaulted, validated Pod. O(containers).
 // Source: kubelet's generatePodSandboxConfig, GeneratePodHostNameAndDomain, dns.GetPodDNS.
+import { lastingContainers } from '../api/pod-containers.ts';
 import type { Pod } from '../api/types.ts';
 import type { DnsConfig, NamespaceMode, PodSandboxConfig, PortMapping } from '../container/cri.ts';
 import { podResources } from './resources.ts';
@@ -47,7 +48,7 @@ export function podDns(pod: Pod, dns: NodeDns): DnsConfig {
 }
 
 function portMappings(pod: Pod): PortMapping[] {
-  return pod.spec.containers.flatMap((container) =>
+  return lastingContainers(pod.spec).flatMap((container) =>
     (container.ports ?? []).flatMap((port) =>
       port.hostPort && !pod.spec.hostNetwork
         ? [

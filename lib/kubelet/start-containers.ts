@@ -171,6 +171,7 @@ function formatDelay(ms: number): string {
 function nextAttempt(pod: Pod, before: PodRuntimeStatus, name: string): number {
   const latest = latestContainer(before, name);
   if (latest) return latest.attempt + 1;
-  const known = pod.status?.containerStatuses?.find((status) => status.name === name);
+  const { containerStatuses = [], initContainerStatuses = [] } = pod.status ?? {};
+  const known = [...initContainerStatuses, ...containerStatuses].find((status) => status.name === name);
   return known?.containerID ? (known.restartCount ?? 0) + 1 : 0;
 }

@@ -6,11 +6,13 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { Client } from '../api/client.ts';
 import { isReason } from '../api/errors.ts';
-import type { Pod } from '../api/types.ts';
+import { findContainer } from '../api/pod-containers.ts';
+import type { Pod, PodCondition } from '../api/types.ts';
 import type { ContainerStatus } from '../container/cri.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { runtimeUid, terminationLogPath } from './layout.ts';
-import type { PodRuntimeStatus } from './pod-actions.ts';
+import { noProbes, type PodRuntimeStatus } from './pod-actions.ts';
+import { isOwnCondition } from './pod-conditions.ts';
 import type { PodState } from './pod-state.ts';
 import { podStatus } from './status.ts';
 
@@ -35,12 +37,14 @@ export class StatusManager {
     for (const container of runtime.containers) this.#readMessage(state, container);
     const { pod, waiting, messages, failed } = state;
     const now = new Date().toISOString();
-    const known = state.lastStatus ? { ...pod, status: state.lastStatus } : pod;
-    const status = {
-      ...podStatus({ pod: known, runtime, hostIP: this.#hostIP, waiting, messages, failed, now }),
-    };
-    if (isDeepStrictEqual(plain(status), plain(state.lastStatus ?? pod.status)))
-      return status.phase ?? 'Pending';
+    const foreign = foreignConditions(pod);
+    const last = state.lastStatus ?? pod.status;
+    const known = { ...pod, status: { ...last, conditions: [...ownConditions(last), ...foreign] } };
+    const hostIP = this.#hostIP;
+    const probes = noProbes;
+    const own = podStatus({ pod: known, runtime, hostIP, waiting, messages, probes, failed, now });
+    const status = { ...own, conditions: [...ownConditions(own), ...foreign] };
+    if (isDeepStrictEqual(plain(status), plain(last))) return status.phase ?? 'Pending';
     state.lastStatus = status;
     state.writes = state.writes.then(() => this.#put(state, pod, status));
     return status.phase ?? 'Pending';
@@ -79,7 +83,13 @@ export class StatusManager {
       const current = await this.#client.get('pods', { namespace, name });
       if (runtimeUid(current) !== runtimeUid(pod)) return; // another Pod of that name
       const { resourceVersion: _, ...metadata } = current.metadata;
-      await this.#client.updateStatus('pods', { ...current, metadata: metadata as Pod['metadata'], status });
+      // Others may have set theirs since the Pod was last seen here.
+      const conditions = [...ownConditions(status), ...foreignConditions(current)];
+      await this.#client.updateStatus('pods', {
+        ...current,
+        metadata: metadata as Pod['metadata'],
+        status: { ...status, conditions },
+      });
     } catch (error) {
       if (isReason(error, 'NotFound')) return; // removed meanwhile
       this.#log.error({ err: error, pod: name, namespace }, 'status not written');
@@ -90,7 +100,7 @@ export class StatusManager {
 
   #readMessage(state: PodState, container: ContainerStatus): void {
     if (container.state !== 'exited' || state.messages.has(container.id)) return;
-    const spec = state.pod.spec.containers.find((c) => c.name === container.name);
+    const spec = findContainer(state.pod.spec, container.name);
     const path = terminationLogPath(this.#paths, state.pod.metadata.uid, container.name, container.attempt);
     let text = tail(path, 4096);
     if (!text && spec?.terminationMessagePolicy === 'FallbackToLogsOnError' && container.exitCode !== 0)
@@ -98,6 +108,13 @@ export class StatusManager {
     state.messages.set(container.id, text);
   }
 }
+
+const ownConditions = (status: Pod['status']): PodCondition[] =>
+  (status?.conditions ?? []).filter(({ type }) => isOwnCondition(type));
+
+/** Readiness gates and the like: set by others, read and kept by the kubelet. */
+export const foreignConditions = ({ status }: Pod): PodCondition[] =>
+  (status?.conditions ?? []).filter(({ type }) => !isOwnCondition(type));
 
 /** Undefined members do not count: the API never stores them. */
 const plain = (value: unknown): unknown =>

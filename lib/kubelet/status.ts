@@ -6,9 +6,9 @@ import type {
   ContainerState,
   ContainerStatus as ApiContainerStatus,
   Pod,
-  PodCondition,
   PodStatus,
 } from '../api/types.ts';
+import { kindOf } from '../api/pod-containers.ts';
 import { timestamp } from '../api/time.ts';
 import type { ContainerStatus } from '../container/cri.ts';
 import {
@@ -16,8 +16,11 @@ import {
   latestContainer,
   lostExitCode,
   type PodRuntimeStatus,
+  type ProbeResults,
   shouldRestart,
 } from './pod-actions.ts';
+import { podConditions } from './pod-conditions.ts';
+import { podPhase } from './pod-phase.ts';
 
 /** Why a container waits, when the runtime cannot tell: ErrImagePull, CrashLoopBackOff, CreateContainerError … */
 export interface WaitingReason {
@@ -33,6 +36,7 @@ export interface StatusInput {
   readonly waiting: ReadonlyMap<string, WaitingReason>;
   /** What a dead container wrote to its termination log, by container id. */
   readonly messages: ReadonlyMap<string, string>;
+  readonly probes: ProbeResults;
   /** Set once the Pod was given up (DeadlineExceeded, Evicted): the phase becomes Failed. */
   readonly failed?: WaitingReason | undefined;
   readonly now: string;
@@ -57,8 +61,9 @@ function terminatedState(status: ContainerStatus, message: string | undefined): 
 }
 
 function containerStatus(input: StatusInput, spec: Container): ApiContainerStatus {
-  const { pod, runtime, waiting, messages } = input;
-  const known = pod.status?.containerStatuses?.find((status) => status.name === spec.name);
+  const { pod, runtime, waiting, messages, probes } = input;
+  const known = knownStatus(pod, spec.name);
+  const isInit = kindOf(pod.spec, spec.name) === 'init';
   const mine = runtime.containers.filter((container) => container.name === spec.name);
   const [latest, previous] = mine;
   const why = waiting.get(spec.name);
@@ -79,27 +84,37 @@ function containerStatus(input: StatusInput, spec: Container): ApiContainerStatu
     previous?.state === 'exited' ? terminatedState(previous, messages.get(previous.id)) : known?.lastState;
   if (latest?.state === 'running') {
     const running = { startedAt: seconds(latest.startedAt ?? latest.createdAt) };
-    return { ...base, ready: true, started: true, state: { running }, lastState: last ?? {} };
+    const started = probes.isStarted(latest.id);
+    const ready = started && !isInit && probes.isReady(latest.id);
+    return { ...base, ready, started, state: { running }, lastState: last ?? {} };
   }
   if (latest?.state === 'exited') {
     const ended = terminatedState(latest, messages.get(latest.id));
-    const waits = why !== undefined && !input.failed && shouldRestart(pod, latest);
+    const waits = why !== undefined && !input.failed && shouldRestart(pod, spec.name, latest);
     if (waits) return { ...base, state: { waiting: { ...why } }, lastState: ended };
-    return { ...base, state: ended, lastState: last ?? {} };
+    // An init container is ready when it has done its work.
+    return { ...base, ready: isInit && latest.exitCode === 0, state: ended, lastState: last ?? {} };
   }
-  if (!latest && known?.state?.terminated) return { ...base, ...known, ready: false }; // its record is gone
+  if (!latest && known?.state?.terminated)
+    return { ...base, ...known, ready: isInit && known.state.terminated.exitCode === 0 }; // its record is gone
   // After a reboot the runtime has forgotten what ran; it ran, though, and it will be a restart, where that may be.
-  if (!latest && known?.state?.running && !shouldRestart(pod, forgottenContainer(pod, spec.name)))
+  if (!latest && known?.state?.running && !shouldRestart(pod, spec.name, forgottenContainer(pod, spec.name)))
     return { ...base, ...known, ready: false, started: false, state: lostState(known, seconds(input.now)) };
   const lost =
     !latest && known?.state?.running
       ? { lastState: lostState(known, seconds(input.now)) }
       : { lastState: last ?? {} };
-  const reason = why ?? { reason: 'ContainerCreating', message: '' };
+  const begins = pod.spec.initContainers?.length ? 'PodInitializing' : 'ContainerCreating';
+  const reason = why ?? { reason: begins, message: '' };
   const state = {
     waiting: { reason: reason.reason, ...(reason.message ? { message: reason.message } : {}) },
   };
   return { ...base, ...lost, state };
+}
+
+function knownStatus({ status }: Pod, name: string): ApiContainerStatus | undefined {
+  const known = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
+  return known.find((one) => one.name === name);
 }
 
 function lostState(known: ApiContainerStatus, noticedAt: string): ContainerState {
@@ -116,83 +131,15 @@ function lostState(known: ApiContainerStatus, noticedAt: string): ContainerState
   };
 }
 
-export type Phase = 'Pending' | 'Running' | 'Succeeded' | 'Failed';
-
-/** The phase from the containers' states. Source: kubelet's getPhase. */
-export function podPhase(pod: Pod, statuses: readonly ApiContainerStatus[]): Phase {
-  const count = { running: 0, waiting: 0, stopped: 0, succeeded: 0 };
-  for (const { state, lastState } of statuses) {
-    if (state?.running) count.running += 1;
-    else if (state?.terminated) {
-      count.stopped += 1;
-      if (state.terminated.exitCode === 0) count.succeeded += 1;
-    } else if (lastState?.terminated) count.stopped += 1;
-    else count.waiting += 1;
-  }
-  if (count.waiting > 0) return 'Pending';
-  if (count.running > 0) return 'Running';
-  if (statuses.some(({ state }) => !state?.terminated)) return 'Running'; // some wait for their next try
-  if (pod.spec.restartPolicy === 'Always') return 'Running';
-  if (count.stopped === count.succeeded) return 'Succeeded';
-  return pod.spec.restartPolicy === 'Never' ? 'Failed' : 'Running';
-}
-
-type ConditionInput = {
-  type: string;
-  met: boolean;
-  reason?: string | undefined;
-  message?: string | undefined;
-};
-
-function condition(pod: Pod, now: string, input: ConditionInput): PodCondition {
-  const { type, met, reason, message } = input;
-  const status = met ? 'True' : 'False';
-  const known = pod.status?.conditions?.find((c) => c.type === type);
-  const lastTransitionTime =
-    known?.status === status && known.lastTransitionTime ? known.lastTransitionTime : now;
-  return {
-    type,
-    status,
-    lastProbeTime: undefined,
-    lastTransitionTime,
-    ...(reason ? { reason } : {}),
-    ...(message ? { message } : {}),
-  };
-}
-
-function podConditions(
-  input: StatusInput,
-  phase: Phase,
-  statuses: readonly ApiContainerStatus[],
-): PodCondition[] {
-  const { pod, runtime, now } = input;
-  const unready = statuses.filter((status) => !status.ready).map((status) => status.name);
-  const done = phase === 'Succeeded' || phase === 'Failed';
-  const ready = unready.length === 0 && !done;
-  const notReady = {
-    reason: 'ContainersNotReady',
-    message: `containers with unready status: [${unready.join(' ')}]`,
-  };
-  const why = done ? { reason: phase === 'Succeeded' ? 'PodCompleted' : 'PodFailed' } : ready ? {} : notReady;
-  const at = seconds(now);
-  const initialized = phase === 'Succeeded' ? { reason: 'PodCompleted' } : {};
-  return [
-    condition(pod, at, {
-      type: 'PodReadyToStartContainers',
-      met: !done && runtime.sandboxes[0]?.state === 'ready',
-    }),
-    condition(pod, at, { type: 'Initialized', met: true, ...initialized }),
-    condition(pod, at, { type: 'Ready', met: ready, ...why }),
-    condition(pod, at, { type: 'ContainersReady', met: ready, ...why }),
-    condition(pod, at, { type: 'PodScheduled', met: true }),
-  ];
-}
-
 /** The whole status of one Pod. */
 export function podStatus(input: StatusInput): PodStatus {
   const { pod, runtime, hostIP, now, failed } = input;
-  const containerStatuses = pod.spec.containers.map((spec) => containerStatus(input, spec));
-  const phase = failed ? 'Failed' : podPhase(pod, containerStatuses);
+  const statusesOf = (specs: readonly Container[]): ApiContainerStatus[] =>
+    specs.map((spec) => containerStatus(input, spec));
+  const containerStatuses = statusesOf(pod.spec.containers);
+  const initContainerStatuses = statusesOf(pod.spec.initContainers ?? []);
+  const all = [...initContainerStatuses, ...containerStatuses];
+  const phase = failed ? 'Failed' : podPhase(pod, all);
   const [sandbox] = runtime.sandboxes;
   const known = pod.status ?? {};
   const ownIps = sandbox?.ips.length ? sandbox.ips : (known.podIPs ?? []).map(({ ip }) => ip);
@@ -200,12 +147,19 @@ export function podStatus(input: StatusInput): PodStatus {
   return {
     phase,
     ...(failed ? { reason: failed.reason, message: failed.message } : {}),
-    conditions: podConditions(input, phase, containerStatuses),
+    conditions: podConditions({
+      pod,
+      phase,
+      statuses: all,
+      hasSandbox: sandbox?.state === 'ready',
+      now: seconds(now),
+    }),
     hostIP,
     hostIPs: [{ ip: hostIP }],
     ...(ips.length > 0 ? { podIP: ips[0], podIPs: ips.map((ip) => ({ ip })) } : {}),
     startTime: known.startTime ?? seconds(now),
     ...(known.qosClass ? { qosClass: known.qosClass } : {}),
+    ...(initContainerStatuses.length > 0 ? { initContainerStatuses } : {}),
     containerStatuses,
   };
 }

@@ -62,7 +62,8 @@ export class NodeStreams implements PodStreams {
   /** By the runtime's records; for a Pod that has ended and gave them back, by its status. */
   #logPath(pod: Pod, { container, previous }: LogOptions): string {
     const records = this.#containers(pod, container);
-    const status = pod.status?.containerStatuses?.find((one) => one.name === container);
+    const { containerStatuses = [], initContainerStatuses = [] } = pod.status ?? {};
+    const status = [...initContainerStatuses, ...containerStatuses].find(({ name }) => name === container);
     const attempt = (records[0]?.attempt ?? status?.restartCount ?? 0) - (previous ? 1 : 0);
     const path = join(podLogDir(this.#paths, pod), container, `${attempt}.log`);
     const { name } = pod.metadata;

@@ -2,6 +2,7 @@
 import type { RuntimeService } from '../container/cri.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import type { EventRecorder } from '../api/events.ts';
+import type { ContainerStopper } from './container-stopper.ts';
 import type { ImagePuller } from './images.ts';
 import type { NodeDns } from './sandbox-config.ts';
 import type { StatusManager } from './status-manager.ts';
@@ -21,5 +22,6 @@ export interface SyncContext {
   readonly images: ImagePuller;
   readonly events: EventRecorder;
   readonly status: StatusManager;
+  readonly stopper: ContainerStopper;
   readonly node: NodeFacts;
 }

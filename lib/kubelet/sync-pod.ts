@@ -2,19 +2,26 @@
 // Assumes its worker calls it, one call at a time; it may be repeated at any point, also by a new daemon.
 // Costs what the Pod lacks; a Pod that is as it should be costs one comparison.
 import { rmSync } from 'node:fs';
-import type { Pod } from '../api/types.ts';
-import { allSettledOrThrow, messageOf } from '../exec/errors.ts';
+import { findContainer, kindOf } from '../api/pod-containers.ts';
+import type { Container, Pod } from '../api/types.ts';
+import { messageOf } from '../exec/errors.ts';
 import { StepClock } from '../exec/step-clock.ts';
 import { Backoff } from './backoff.ts';
 import { containerHash } from './container-config.ts';
 import type { EventInput } from '../api/events.ts';
 import { podLogDir, terminationLogPath } from './layout.ts';
 import { earliest, NotNow } from './not-now.ts';
-import { computePodActions, type PodRuntimeStatus } from './pod-actions.ts';
+import {
+  computePodActions,
+  type ContainerToKill,
+  noProbes,
+  type PodActions,
+  type PodRuntimeStatus,
+} from './pod-actions.ts';
 import { clockOf, type PodState, runtimeStatusOf, staleContainers } from './pod-state.ts';
 import type { SyncOutcome } from './pod-workers.ts';
 import { sandboxConfig } from './sandbox-config.ts';
-import { ContainerStarter } from './start-containers.ts';
+import { ContainerStarter, type Making } from './start-containers.ts';
 import type { SyncContext } from './sync-context.ts';
 import { setUpVolumes, tearDownPodDir } from './volumes.ts';
 
@@ -31,7 +38,8 @@ export class PodSyncer {
 
   /**
    * 1. A Pod past its deadline is failed. 2. Volumes are set up. 3. A dead sandbox is taken down. 4. A sandbox is
-   * made. 5. Containers whose spec changed are stopped. 6. Missing containers are created, then started in order.
+   * made. 5. Containers whose spec changed or whose probe failed are stopped, and the sidecars of a Pod that is done.
+   * 6. Missing containers are created, then started in order: the next init container, or the app containers.
    * 7. Records of old containers are dropped. 8. The status is written; a finished Pod gives its sandbox back.
    */
   async syncPod(state: PodState): Promise<SyncOutcome> {
@@ -110,25 +118,42 @@ export class PodSyncer {
     for (const { id, state: stands } of this.#runtime(pod).containers)
       if (stands === 'created') await runtime.removeContainer(id);
     const before = this.#runtime(pod);
-    const actions = computePodActions(pod, before, containerHash);
+    const { hashOf, probes } = { hashOf: containerHash, probes: noProbes };
+    const actions = computePodActions({ pod, runtime: before, hashOf, probes });
     if (actions.killPod) await this.#dropSandboxes(pod, before, actions.createSandbox);
     let sandboxId = before.sandboxes[0]?.id;
     if (actions.createSandbox) sandboxId = await this.#makeSandbox(state, actions.attempt);
-    for (const { id, name, message } of actions.containersToKill) {
-      this.#record(pod, { type: 'Normal', reason: 'Killing', message, container: name });
-      await runtime.stopContainer(id, pod.spec.terminationGracePeriodSeconds ?? 30);
-    }
+    if (actions.finished) await this.#stopContainers(pod, pod.spec.terminationGracePeriodSeconds);
+    await Promise.all(actions.containersToKill.map((kill) => this.#killContainer(pod, kill)));
+    if (actions.containersToKill.some(({ probe }) => probe !== undefined)) return 0;
     if (sandboxId === undefined || actions.containersToStart.length === 0) return undefined;
-    const specs = pod.spec.containers.filter((c) => actions.containersToStart.includes(c.name));
-    const created = await this.#starter.create({ state, sandboxId, volumes, before }, specs);
+    const making = { state, sandboxId, volumes, before };
+    const retry = await this.#startContainers(making, actions);
+    await this.#dropStale(state);
+    return retry;
+  }
+
+  /** Creates them, and starts them when the network is up. Gives the milliseconds until it must go on. */
+  async #startContainers(making: Making, actions: PodActions): Promise<number | undefined> {
+    const { state, sandboxId } = making;
+    const { runtime } = this.#context;
+    const { spec } = state.pod;
+    const specs = actions.containersToStart.map((name) => findContainer(spec, name) as Container);
+    const created = await this.#starter.create(making, specs);
     await clockOf(state)
       .step('wait for network', () => runtime.waitForNetwork(sandboxId))
       .catch((error) => {
         throw this.#sandboxFailed(state, error);
       });
     const retry = earliest(created.retryMs, await this.#starter.start(state, created.ids));
-    await this.#dropStale(state);
-    return retry;
+    // A sidecar that runs lets the next container begin, and nothing else would tell so.
+    const onward = specs.some(({ name }) => kindOf(spec, name) === 'sidecar' && created.ids.has(name));
+    return earliest(retry, onward ? 0 : undefined);
+  }
+
+  async #killContainer(pod: Pod, { id, name, message }: ContainerToKill): Promise<void> {
+    const graceSeconds = pod.spec.terminationGracePeriodSeconds ?? 30;
+    await this.#context.stopper.stop({ pod, container: { id, name }, message, graceSeconds });
   }
 
   /** Forgets containers that nobody asks for any more, and dead sandboxes that hold none. */
@@ -188,17 +213,7 @@ export class PodSyncer {
 
   async #stopContainers(pod: Pod, graceSeconds: number | undefined): Promise<void> {
     const grace = graceSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30;
-    const running = this.#runtime(pod).containers.filter((container) => container.state !== 'exited');
-    const stops = running.map(({ id, name }) => {
-      this.#record(pod, {
-        type: 'Normal',
-        reason: 'Killing',
-        message: `Stopping container ${name}`,
-        container: name,
-      });
-      return this.#context.runtime.stopContainer(id, grace);
-    });
-    await allSettledOrThrow(`stopping ${pod.metadata.name}`, stops);
+    await this.#context.stopper.stopAll(pod, this.#runtime(pod), grace);
   }
 
   /** Resolves when the API has the status. @throws what the write failed with; the worker tries again */

@@ -6,6 +6,7 @@ import type {
   ContainerStatus,
   Event,
   Pod,
+  Probe,
   Volume,
 } from '../../../lib/api/types.ts';
 import { renderEvents } from './events.ts';
@@ -99,9 +100,28 @@ function containerFields(spec: Container, status: ContainerStatus | undefined): 
     ['Restart Count', String(status?.restartCount ?? 0)],
     ['Limits', quantities(spec.resources?.limits)],
     ['Requests', quantities(spec.resources?.requests)],
+    ['Liveness', spec.livenessProbe && probeText(spec.livenessProbe)],
+    ['Readiness', spec.readinessProbe && probeText(spec.readinessProbe)],
+    ['Startup', spec.startupProbe && probeText(spec.startupProbe)],
     ['Environment', (spec.env ?? []).map((each) => `${each.name}: ${envText(each)}`).join('\n') || '<none>'],
     ['Mounts', mounts(spec)],
   ];
+}
+
+/** `http-get http://:8080/healthz delay=3s timeout=1s period=3s #success=1 #failure=3`, as kubectl writes it. */
+function probeText(probe: Probe): string {
+  const seconds = (amount: number | undefined): string => `${amount ?? 0}s`;
+  const times = `delay=${seconds(probe.initialDelaySeconds)} timeout=${seconds(probe.timeoutSeconds)} period=${seconds(probe.periodSeconds)}`;
+  const counts = `#success=${probe.successThreshold ?? 1} #failure=${probe.failureThreshold ?? 3}`;
+  return `${probedText(probe)} ${times} ${counts}`;
+}
+
+function probedText({ exec, httpGet, tcpSocket, grpc }: Probe): string {
+  if (exec) return `exec [${(exec.command ?? []).join(' ')}]`;
+  if (httpGet)
+    return `http-get ${(httpGet.scheme ?? 'HTTP').toLowerCase()}://${httpGet.host ?? ''}:${httpGet.port}${httpGet.path ?? '/'}`;
+  if (tcpSocket) return `tcp-socket ${tcpSocket.host ?? ''}:${tcpSocket.port}`;
+  return grpc ? `grpc <pod>:${grpc.port} ${grpc.service ?? ''}` : 'unknown';
 }
 
 const argument = (text: string): string[] => text.trimEnd().split('\n');

@@ -331,10 +331,14 @@ const specs: { name: string; spec: object; says: string[] }[] = [
     name: 'what is not there yet is refused by name',
     spec: {
       containers: [
-        container({ livenessProbe: {}, lifecycle: { preStop: {} }, envFrom: [{}], stdinOnce: true }),
+        container({
+          livenessProbe: { exec: { command: ['x'] } },
+          lifecycle: { preStop: { sleep: { seconds: 1 } } },
+          envFrom: [{}],
+          stdinOnce: true,
+        }),
       ],
       ...{
-        initContainers: [{ name: 'i', image: 'i' }],
         imagePullSecrets: [{ name: 's' }],
         hostUsers: false,
         setHostnameAsFQDN: true,
@@ -350,7 +354,6 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       `spec.containers[0].lifecycle: ${later}`,
       `spec.containers[0].envFrom: ${later}`,
       `spec.containers[0].stdinOnce: ${later}`,
-      `spec.initContainers: ${later}`,
       `spec.imagePullSecrets: ${later}`,
       `spec.hostUsers: ${later}`,
       `spec.setHostnameAsFQDN: ${later}`,

@@ -1,6 +1,7 @@
 import t from 'tap';
-import type { ContainerState, Pod } from '../../../lib/api/types.ts';
-import { computePodActions, type PodActions } from '../../../lib/kubelet/pod-actions.ts';
+import type { Container, ContainerState, Pod } from '../../../lib/api/types.ts';
+import type { ContainerStatus, PodSandboxStatus } from '../../../lib/container/cri.ts';
+import { computePodActions, noProbes, type PodActions } from '../../../lib/kubelet/pod-actions.ts';
 import { container, exited, pod, sandbox } from './fixtures.ts';
 
 const two = {
@@ -15,6 +16,7 @@ const nothing: PodActions = {
   attempt: 0,
   containersToStart: [],
   containersToKill: [],
+  finished: false,
 };
 
 const cases = [
@@ -40,7 +42,7 @@ const cases = [
     name: 'OnFailure leaves a container that ended well',
     pod: pod({ restartPolicy: 'OnFailure' }),
     runtime: { sandboxes: [sandbox()], containers: [exited(0)] },
-    want: nothing,
+    want: { ...nothing, finished: true },
   },
   {
     name: 'OnFailure restarts one that failed',
@@ -52,7 +54,7 @@ const cases = [
     name: 'Never restarts nothing',
     pod: pod({ restartPolicy: 'Never' }),
     runtime: { sandboxes: [sandbox()], containers: [exited(1)] },
-    want: nothing,
+    want: { ...nothing, finished: true },
   },
   {
     name: 'the newest container of a name counts',
@@ -92,6 +94,157 @@ const cases = [
   },
 ];
 
+const withInit = (restartPolicy: string, ...init: Container[]): Pod =>
+  pod({ restartPolicy, initContainers: init } as object);
+const i1 = { name: 'i1', image: 'i' };
+const i2 = { name: 'i2', image: 'i' };
+const s1 = { name: 's1', image: 'i', restartPolicy: 'Always' };
+const s2 = { name: 's2', image: 'i', restartPolicy: 'Always' };
+/** Containers of one sandbox by name: an exit code, or that it runs. */
+const has = (states: Record<string, number | 'runs'>, sandboxId = 'web-0000000000'): ContainerStatus[] =>
+  Object.entries(states).map(([name, state]) =>
+    state === 'runs'
+      ? container({ id: name, name, sandboxId })
+      : exited(state, { id: name, name, sandboxId }),
+  );
+const none = { isStarted: false };
+const initCases: {
+  name: string;
+  pod: Pod;
+  has: ContainerStatus[];
+  sandbox?: Partial<PodSandboxStatus>;
+  isStarted?: boolean;
+  want: Partial<PodActions>;
+}[] = [
+  {
+    name: 'nothing ran: the first',
+    pod: withInit('Always', i1, i2),
+    has: [],
+    want: { containersToStart: ['i1'] },
+  },
+  { name: 'one runs: wait', pod: withInit('Always', i1, i2), has: has({ i1: 'runs' }), want: {} },
+  {
+    name: 'one is done: the next',
+    pod: withInit('Always', i1, i2),
+    has: has({ i1: 0 }),
+    want: { containersToStart: ['i2'] },
+  },
+  {
+    name: 'all are done: the app',
+    pod: withInit('Always', i1, i2),
+    has: has({ i1: 0, i2: 0 }),
+    want: { containersToStart: ['a'] },
+  },
+  {
+    name: 'one failed, Always: again',
+    pod: withInit('Always', i1, i2),
+    has: has({ i1: 1 }),
+    want: { containersToStart: ['i1'] },
+  },
+  {
+    name: 'one failed, OnFailure: again',
+    pod: withInit('OnFailure', i1),
+    has: has({ i1: 1 }),
+    want: { containersToStart: ['i1'] },
+  },
+  {
+    name: 'one failed, Never: the end',
+    pod: withInit('Never', i1, i2),
+    has: has({ i1: 1 }),
+    want: { finished: true },
+  },
+  {
+    name: 'Never, all are done: the app',
+    pod: withInit('Never', i1),
+    has: has({ i1: 0 }),
+    want: { containersToStart: ['a'] },
+  },
+  {
+    name: 'the app runs: an init container is never looked at again',
+    pod: withInit('Always', i1),
+    has: has({ a: 'runs', i1: 1 }),
+    want: {},
+  },
+  {
+    name: 'a sidecar that runs lets the next one begin',
+    pod: withInit('Always', s1, i1),
+    has: has({ s1: 'runs' }),
+    want: { containersToStart: ['i1'] },
+  },
+  {
+    name: 'a sidecar whose startup probe has not succeeded holds the others back',
+    pod: withInit('Always', s1, i1),
+    has: has({ s1: 'runs' }),
+    ...none,
+    want: {},
+  },
+  {
+    name: 'a sidecar that fell is raised beside the init container that runs',
+    pod: withInit('Always', s1, i1),
+    has: has({ i1: 'runs', s1: 1 }),
+    want: { containersToStart: ['s1'] },
+  },
+  {
+    name: 'a fallen sidecar does not hold back what follows a done one',
+    pod: withInit('Never', s1, i1),
+    has: has({ i1: 0, s1: 1 }),
+    want: { containersToStart: ['s1', 'a'] },
+  },
+  {
+    name: 'a sidecar is raised beside the app, also when nothing else restarts',
+    pod: withInit('Never', s1),
+    has: has({ a: 'runs', s1: 0 }),
+    want: { containersToStart: ['s1'] },
+  },
+  {
+    name: 'the app is done: its sidecars are stopped, not raised',
+    pod: withInit('Never', s1, s2),
+    has: has({ a: 0, s1: 'runs', s2: 1 }),
+    want: { finished: true },
+  },
+  {
+    name: 'a new sandbox: all of it once more',
+    pod: withInit('Always', i1),
+    has: has({ i1: 0, a: 137 }, 'old'),
+    want: { containersToStart: ['i1'] },
+  },
+  {
+    name: 'a dead sandbox: the first init container goes into the new one',
+    pod: withInit('Always', i1, s1),
+    has: has({ i1: 0, a: 'runs', s1: 'runs' }),
+    sandbox: { state: 'notready' },
+    want: { killPod: true, createSandbox: true, attempt: 1, containersToStart: ['i1'] },
+  },
+  {
+    name: 'a sandbox that died under an init container, Never: the end',
+    pod: withInit('Never', i1),
+    has: has({ i1: 'runs' }),
+    sandbox: { state: 'notready' },
+    want: { killPod: true, attempt: 1 },
+  },
+];
+for (const c of initCases)
+  t.test(`init: ${c.name}`, async (t) => {
+    const runtime = { sandboxes: [sandbox(c.sandbox)], containers: c.has };
+    const probes = { ...noProbes, isStarted: () => c.isStarted ?? true };
+    t.same(computePodActions({ pod: c.pod, runtime, hashOf: () => 'h', probes }), { ...nothing, ...c.want });
+  });
+
+for (const probe of ['liveness', 'startup'] as const)
+  t.test(`a failed ${probe} probe stops the container, and the next sync decides`, async (t) => {
+    const runtime = { sandboxes: [sandbox()], containers: [container()] };
+    const probes = { ...noProbes, failedProbe: () => probe };
+    const kill = { id: 'c1', name: 'a', probe };
+    for (const [policy, tail] of [
+      ['Always', ', will be restarted'],
+      ['Never', ''],
+    ] as const)
+      t.same(computePodActions({ pod: pod({ restartPolicy: policy }), runtime, hashOf: () => 'h', probes }), {
+        ...nothing,
+        containersToKill: [{ ...kill, message: `Container a failed ${probe} probe${tail}` }],
+      });
+  });
+
 const ended = (exitCode: number): ContainerState => ({ terminated: { exitCode } });
 /** The Pod as the API remembers it, and a runtime that has forgotten everything: a reboot. */
 const rebooted = (
@@ -129,18 +282,19 @@ const afterReboot = [
 ] as const;
 for (const c of afterReboot)
   t.test(`after a reboot, ${c.name}`, async (t) => {
-    const actions = computePodActions(
-      rebooted(c.policy, c.states),
-      { sandboxes: [], containers: [] },
-      () => 'h',
-    );
+    const actions = computePodActions({
+      pod: rebooted(c.policy, c.states),
+      runtime: { sandboxes: [], containers: [] },
+      hashOf: () => 'h',
+      probes: noProbes,
+    });
     t.same(actions, { ...nothing, createSandbox: c.start.length > 0, containersToStart: c.start });
   });
 
 for (const c of cases)
   t.test(c.name, async (t) => {
     t.same(
-      computePodActions(c.pod, c.runtime, () => 'h'),
+      computePodActions({ pod: c.pod, runtime: c.runtime, hashOf: () => 'h', probes: noProbes }),
       c.want,
     );
   });

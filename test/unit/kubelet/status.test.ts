@@ -1,5 +1,6 @@
 import t from 'tap';
 import type { Pod } from '../../../lib/api/types.ts';
+import { noProbes } from '../../../lib/kubelet/pod-actions.ts';
 import { podStatus, type StatusInput } from '../../../lib/kubelet/status.ts';
 import { container, exited, pod, sandbox } from './fixtures.ts';
 
@@ -10,6 +11,7 @@ const input = (over: Partial<StatusInput>): StatusInput => ({
   hostIP: '192.0.2.1',
   waiting: new Map(),
   messages: new Map(),
+  probes: noProbes,
   now,
   ...over,
 });

@@ -1,0 +1,51 @@
+// The containers of a Pod by their parts: init containers, sidecars (init containers that are kept running), app containers.
+// Assumes names are unique over all of them, as validation sees to. Pure; O(containers).
+import type { Container, PodSpec } from './types.ts';
+
+export type ContainerKind = 'init' | 'sidecar' | 'app';
+
+export interface PlacedContainer {
+  readonly container: Container;
+  readonly kind: ContainerKind;
+  /** Path in Kubernetes' style: spec.initContainers[0] */
+  readonly path: string;
+}
+
+const kindOfInit = ({ restartPolicy }: Container): ContainerKind =>
+  restartPolicy === 'Always' ? 'sidecar' : 'init';
+
+/** All of them with their place, in the order in which they begin. */
+export function placedContainers(spec: PodSpec): PlacedContainer[] {
+  const init = (spec.initContainers ?? []).map((container, at) => ({
+    container,
+    kind: kindOfInit(container),
+    path: `spec.initContainers[${at}]`,
+  }));
+  const apps = (spec.containers ?? []).map((container, at) => ({
+    container,
+    kind: 'app' as const,
+    path: `spec.containers[${at}]`,
+  }));
+  return [...init, ...apps];
+}
+
+/** All of them, in the order in which they begin. */
+export const allContainers = (spec: PodSpec): Container[] => [
+  ...(spec.initContainers ?? []),
+  ...(spec.containers ?? []),
+];
+
+/** Those that run as long as the Pod does: sidecars and app containers. */
+export const lastingContainers = (spec: PodSpec): Container[] => [
+  ...(spec.initContainers ?? []).filter((container) => kindOfInit(container) === 'sidecar'),
+  ...(spec.containers ?? []),
+];
+
+export const findContainer = (spec: PodSpec, name: string): Container | undefined =>
+  spec.initContainers?.find((one) => one.name === name) ?? spec.containers.find((one) => one.name === name);
+
+/** What a name stands for; what the spec does not name counts as an app container. */
+export function kindOf(spec: PodSpec, name: string): ContainerKind {
+  const init = spec.initContainers?.find((one) => one.name === name);
+  return init === undefined ? 'app' : kindOfInit(init);
+}

@@ -1,0 +1,102 @@
+// The conditions of a Pod that its kubelet owns; those of others (readiness gates) are read here and kept by the writer.
+// Assumes one status for each container. Pure; O(containers).
+// Source: kubelet's status/generate.go (v1.34).
+import { kindOf } from '../api/pod-containers.ts';
+import type { ContainerStatus, Pod, PodCondition } from '../api/types.ts';
+import type { Phase } from './pod-phase.ts';
+
+export interface ConditionsInput {
+  /** With the last known status. */
+  readonly pod: Pod;
+  readonly phase: Phase;
+  /** Of init and app containers. */
+  readonly statuses: readonly ContainerStatus[];
+  readonly hasSandbox: boolean;
+  /** RFC 3339, whole seconds. */
+  readonly now: string;
+}
+
+interface Verdict {
+  readonly met: boolean;
+  readonly reason?: string | undefined;
+  readonly message?: string | undefined;
+}
+
+const owned: readonly string[] = [
+  'PodReadyToStartContainers',
+  'Initialized',
+  'Ready',
+  'ContainersReady',
+  'PodScheduled',
+];
+
+/** Written by the kubelet; whatever else stands among a Pod's conditions is somebody else's. */
+export const isOwnCondition = (type: string): boolean => owned.includes(type);
+
+export function podConditions(input: ConditionsInput): PodCondition[] {
+  const { pod, phase, hasSandbox, now } = input;
+  const isDone = phase === 'Succeeded' || phase === 'Failed';
+  const containersReady = areContainersReady(input);
+  const verdicts: Record<string, Verdict> = {
+    PodReadyToStartContainers: { met: !isDone && hasSandbox },
+    Initialized: isInitialized(input),
+    Ready: containersReady.met ? gatesPass(pod) : containersReady,
+    ContainersReady: containersReady,
+    PodScheduled: { met: true },
+  };
+  return Object.entries(verdicts).map(([type, verdict]) => condition(pod, now, type, verdict));
+}
+
+function condition(pod: Pod, now: string, type: string, verdict: Verdict): PodCondition {
+  const { met, reason, message } = verdict;
+  const status = met ? 'True' : 'False';
+  const known = pod.status?.conditions?.find((one) => one.type === type);
+  const since = known?.status === status ? known.lastTransitionTime : undefined;
+  return {
+    type,
+    status,
+    lastProbeTime: undefined,
+    lastTransitionTime: since || now,
+    ...(reason ? { reason } : {}),
+    ...(message ? { message } : {}),
+  };
+}
+
+function areContainersReady({ pod, phase, statuses }: ConditionsInput): Verdict {
+  if (phase === 'Succeeded') return { met: false, reason: 'PodCompleted' };
+  if (phase === 'Failed') return { met: false, reason: 'PodFailed' };
+  const lasting = statuses.filter(({ name }) => kindOf(pod.spec, name) !== 'init');
+  const unready = lasting.filter(({ ready }) => !ready).map(({ name }) => name);
+  if (unready.length === 0) return { met: true };
+  const message = `containers with unready status: [${unready.join(' ')}]`;
+  return { met: false, reason: 'ContainersNotReady', message };
+}
+
+function isInitialized({ pod, phase, statuses }: ConditionsInput): Verdict {
+  if (phase === 'Succeeded') return { met: true, reason: 'PodCompleted' };
+  const appRan = statuses.some(
+    ({ name, state, lastState }) =>
+      kindOf(pod.spec, name) === 'app' && (state?.running || state?.terminated || lastState?.terminated),
+  );
+  if (appRan) return { met: true };
+  const incomplete = statuses.filter(({ name, ready, started }) => {
+    const kind = kindOf(pod.spec, name);
+    return kind === 'init' ? !ready : kind === 'sidecar' && !started;
+  });
+  if (incomplete.length === 0) return { met: true };
+  const names = incomplete.map(({ name }) => name).join(' ');
+  const message = `containers with incomplete status: [${names}]`;
+  return { met: false, reason: 'ContainersNotInitialized', message };
+}
+
+/** Conditions that others set, and that this Pod's readiness waits for. */
+function gatesPass({ spec, status }: Pod): Verdict {
+  const faults = (spec.readinessGates ?? []).flatMap(({ conditionType }) => {
+    const found = status?.conditions?.find(({ type }) => type === conditionType);
+    if (!found) return [`corresponding condition of pod readiness gate "${conditionType}" does not exist.`];
+    if (found.status === 'True') return [];
+    return [`the status of pod readiness gate "${conditionType}" is not "True", but ${found.status}`];
+  });
+  if (faults.length === 0) return { met: true };
+  return { met: false, reason: 'ReadinessGatesNotReady', message: faults.join(', ') };
+}
