@@ -102,6 +102,7 @@ async function bundle(entry: string, result: string): Promise<void> {
     '--minify-whitespace',
     '--minify-syntax',
     '--external=@lydell/node-pty',
+    '--external=@grpc/*', // loaded by --datastore etcd:// alone
   ];
   await runBun(['build', join(repo, entry), ...flags, `--outfile=${temporary}`]);
   renameSync(temporary, join(dist, result));

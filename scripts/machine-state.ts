@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 
-const ours = ['conmon', 'catatonit', 'crun', 'runc', 'podwired', 'unshare'];
+const ours = ['conmon', 'catatonit', 'crun', 'runc', 'podwired', 'unshare', 'etcd'];
 
 /** One line a namespace, link, mount, table, cgroup, process, temporary folder and changed sysctl. */
 export function machineState(): string[] {

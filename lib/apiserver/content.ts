@@ -1,7 +1,7 @@
 // What goes in and out of the HTTP server: bodies in JSON or YAML, answers as objects, Tables or Status.
 // Assumes Kubernetes' content types. O(size of the body).
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { ApiError } from '../api/errors.ts';
+import { ApiError, type StatusReason } from '../api/errors.ts';
 import type { IncludeObject } from '../api/table.ts';
 import { messageOf } from '../exec/errors.ts';
 
@@ -46,6 +46,13 @@ async function parseYaml(text: string): Promise<unknown> {
   return first.toJS({ maxAliasCount: 100 });
 }
 
+/** Failures of the store that a client may wait out, or must look into. */
+const storeReasons: ReadonlyMap<unknown, StatusReason> = new Map([
+  ['STORE_FULL', 'ServiceUnavailable'],
+  ['STORE_UNAVAILABLE', 'ServiceUnavailable'],
+  ['STORE_UNCERTAIN', 'Timeout'],
+]);
+
 export function sendJson(reply: FastifyReply, code: number, body: unknown): FastifyReply {
   return reply.code(code).type('application/json').send(JSON.stringify(body));
 }
@@ -54,8 +61,8 @@ export function sendJson(reply: FastifyReply, code: number, body: unknown): Fast
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   const code = (error as { code?: unknown }).code;
-  if (code === 'STORE_FULL')
-    return new ApiError('ServiceUnavailable', messageOf(error), undefined, { cause: error });
+  const reason = storeReasons.get(code);
+  if (reason) return new ApiError(reason, messageOf(error), undefined, { cause: error });
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
     return new ApiError('RequestEntityTooLarge', 'the body is larger than 3 MiB');
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')

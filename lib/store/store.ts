@@ -33,7 +33,10 @@ export interface WriteOptions {
 }
 
 export interface StoreWatcher {
-  /** One write after another in order of revision, each key's history complete. Called right after the commit. */
+  /**
+   * One write after another in order of revision, each key's history complete. The embedded store calls it before the write is
+   * acknowledged, etcd as soon as it has heard of it.
+   */
   events(events: readonly StoreEvent[]): void;
   /** The watch has ended by a failure (StoreError); nothing follows. */
   error(error: unknown): void;
@@ -51,6 +54,10 @@ export type StoreErrorCode =
   | 'STORE_CORRUPT'
   /** The disk is full: nothing was written. */
   | 'STORE_FULL'
+  /** Nobody answers (etcd without a majority, or unreachable): nothing was written. */
+  | 'STORE_UNAVAILABLE'
+  /** Nobody said whether a write was applied, and it could not be found out: read before trying again. */
+  | 'STORE_UNCERTAIN'
   | 'STORE_FAILED';
 
 export class StoreError extends PodwireError {
@@ -77,10 +84,10 @@ export interface Store {
   delete(key: string, options: { expected: number } & WriteOptions): Promise<StoreEntry>;
   /**
    * Tells every write with a revision above `afterRevision`: first those that have been, then those to come.
-   * Rejections go to watcher.error: STORE_COMPACTED. Gives the function that ends it.
+   * Rejections go to watcher.error, at once or later: STORE_COMPACTED. Gives the function that ends it.
    */
   watch(prefix: string, afterRevision: number, watcher: StoreWatcher): () => void;
-  /** Of the newest write; 0 in an empty store. */
+  /** Of the newest write, by anybody. Where nothing was written it is what the store begins with (SQLite 0, etcd 1). */
   revision(): Promise<number>;
   /** Forgets what was overwritten or deleted up to this revision; watches may begin there or later. */
   compact(revision: number): Promise<void>;

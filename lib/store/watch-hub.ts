@@ -37,9 +37,14 @@ export class WatchHub {
   }
 
   close(): void {
-    const closed = new StoreError('STORE_FAILED', 'the store has been closed');
-    for (const { watcher } of [...this.#registrations]) watcher.error(closed);
+    this.failAll(new StoreError('STORE_FAILED', 'the store has been closed'));
+  }
+
+  /** Ends all watches; new ones may begin. */
+  failAll(error: unknown): void {
+    const ended = [...this.#registrations];
     this.#registrations.clear();
+    for (const { watcher } of ended) watcher.error(error);
   }
 
   #tellAll(event: StoreEvent): void {

@@ -1,7 +1,14 @@
-// What every Store must do, whatever stands behind it: SQLite today, etcd one day.
-// Assumes makeStore gives an empty store each time. `reopen` is there where a store outlives its handle.
+// What every Store must do, whatever stands behind it: SQLite or etcd.
+// Assumes makeStore gives an empty store each time. Revisions grow, but need not be consecutive: etcd counts more than ours.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
-import { isStoreError, type Store, type StoreErrorCode, type StoreEvent } from '../../../lib/store/store.ts';
+import {
+  isStoreError,
+  type Store,
+  type StoreEntry,
+  type StoreErrorCode,
+  type StoreEvent,
+} from '../../../lib/store/store.ts';
 
 interface Recorder {
   seen: StoreEvent[];
@@ -19,17 +26,42 @@ export function record(store: Store, prefix: string, after: number): Recorder {
   return { seen, errors, stop };
 }
 
+const patienceMs = 5000;
+
+export async function until(isSo: () => boolean): Promise<void> {
+  for (const end = Date.now() + patienceMs; !isSo() && Date.now() < end; ) await sleep(5);
+}
+
+/** Waits until that many events were told. */
+const seen = (recorder: Recorder, count: number): Promise<void> => until(() => recorder.seen.length >= count);
+
+/** How the watch ended; undefined when it did not. */
+async function failure(recorder: Recorder): Promise<unknown> {
+  await until(() => recorder.errors.length > 0);
+  return recorder.errors[0];
+}
+
 const told = (events: readonly StoreEvent[]): string[] =>
   events.map(
     ({ type, entry, previous }) =>
       `${type} ${entry.key}=${entry.value} (was ${previous?.value ?? 'nothing'})`,
   );
+const revisions = (events: readonly StoreEvent[]): number[] => events.map(({ entry }) => entry.revision);
 
 async function rejectsWith(t: Test, call: Promise<unknown>, code: StoreErrorCode): Promise<void> {
   await t.rejects(call, { code });
 }
 
-export function storeContract(t: Test, makeStore: () => Promise<Store>): void {
+export interface ContractOptions {
+  makeStore: () => Promise<Store>;
+  /** A second handle on the same data, where that can be: what a process has in memory it need not ask for. */
+  another?: (store: Store) => Promise<Store>;
+}
+
+export function storeContract(
+  t: Test,
+  { makeStore, another = async (store) => store }: ContractOptions,
+): void {
   const withStore = (name: string, body: (t: Test, store: Store) => Promise<void>): void => {
     t.test(name, async (t) => {
       const store = await makeStore();
@@ -42,32 +74,52 @@ export function storeContract(t: Test, makeStore: () => Promise<Store>): void {
   };
 
   withStore('begins empty', async (t, store) => {
-    t.equal(await store.revision(), 0);
-    t.strictSame(await store.list('/'), { entries: [], revision: 0 });
+    const revision = await store.revision();
+    t.strictSame(await store.list('/'), { entries: [], revision });
     t.equal(await store.get('/a'), undefined);
   });
 
   withStore('gives each write its revision', async (t, store) => {
+    const before = await store.revision();
     const made = await store.create('/a', '1');
-    t.strictSame(made, { key: '/a', value: '1', revision: 1, createRevision: 1 });
-    const changed = await store.update('/a', '2', { expected: 1 });
-    t.strictSame(changed, { key: '/a', value: '2', revision: 2, createRevision: 1 });
+    t.strictSame(made, { key: '/a', value: '1', revision: made.revision, createRevision: made.revision });
+    const changed = await store.update('/a', '2', { expected: made.revision });
+    t.strictSame(changed, { ...made, value: '2', revision: changed.revision });
     t.strictSame(await store.get('/a'), changed);
-    t.strictSame(await store.delete('/a', { expected: 2 }), { ...changed, revision: 3 });
+    const gone = await store.delete('/a', { expected: changed.revision });
+    t.strictSame(gone, { ...changed, revision: gone.revision }, 'the last value, at the deletion');
     t.equal(await store.get('/a'), undefined);
-    t.match(await store.create('/a', '3'), { revision: 4, createRevision: 4 });
-    t.equal(await store.revision(), 4);
+    const again = await store.create('/a', '3');
+    t.equal(again.createRevision, again.revision);
+    const all = [before, made.revision, changed.revision, gone.revision, again.revision];
+    t.strictSame(
+      all,
+      [...new Set(all)].sort((a, b) => a - b),
+      'they grow',
+    );
+    t.equal(await store.revision(), again.revision);
   });
 
   withStore('refuses what was not expected, and changes nothing then', async (t, store) => {
-    await store.create('/a', '1');
+    const { revision } = await store.create('/a', '1');
     await rejectsWith(t, store.create('/a', '2'), 'STORE_CONFLICT');
-    await rejectsWith(t, store.update('/a', '2', { expected: 9 }), 'STORE_CONFLICT');
-    await rejectsWith(t, store.update('/b', '2', { expected: 1 }), 'STORE_NOT_FOUND');
-    await rejectsWith(t, store.delete('/a', { expected: 9 }), 'STORE_CONFLICT');
-    await rejectsWith(t, store.delete('/b', { expected: 1 }), 'STORE_NOT_FOUND');
-    t.equal(await store.revision(), 1);
+    await rejectsWith(t, store.update('/a', '2', { expected: revision + 8 }), 'STORE_CONFLICT');
+    await rejectsWith(t, store.update('/b', '2', { expected: revision }), 'STORE_NOT_FOUND');
+    await rejectsWith(t, store.delete('/a', { expected: revision + 8 }), 'STORE_CONFLICT');
+    await rejectsWith(t, store.delete('/b', { expected: revision }), 'STORE_NOT_FOUND');
+    t.equal(await store.revision(), revision);
     t.match(await store.get('/a'), { value: '1' });
+  });
+
+  withStore('lets one of several win', async (t, store) => {
+    const won = <T>(all: PromiseSettledResult<T>[]): T[] =>
+      all.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    const by = [1, 2, 3, 4];
+    const created = won(await Promise.allSettled(by.map((one) => store.create('/a', `${one}`))));
+    t.strictSame(created, [await store.get('/a')]);
+    const expected = created[0]!.revision;
+    const updated = await Promise.allSettled(by.map((one) => store.update('/a', `u${one}`, { expected })));
+    t.strictSame(won(updated), [await store.get('/a')]);
   });
 
   withStore('lists by prefix, in order of keys', async (t, store) => {
@@ -76,81 +128,88 @@ export function storeContract(t: Test, makeStore: () => Promise<Store>): void {
       (await store.list(prefix)).entries.map(({ key }) => key);
     t.strictSame(await keys('/p/'), ['/p/a', '/p/a/x', '/p/b', '/p/é']);
     t.strictSame(await keys('/p/%'), [], 'a wildcard of the database is a plain character');
-    t.equal((await store.list('/q')).revision, 6);
+    t.equal((await store.list('/q')).revision, await store.revision());
   });
 
-  withStore('tells watchers what comes, at once and in order', async (t, store) => {
-    const all = record(store, '/p/', 0);
-    await store.create('/p/a', '1');
-    t.equal(all.seen.length, 1, 'told when the write is acknowledged');
+  withStore('tells watchers what comes, in order', async (t, store) => {
+    const all = record(store, '/p/', await store.revision());
+    const made = await store.create('/p/a', '1');
     await store.create('/q/a', 'other');
-    await store.update('/p/a', '2', { expected: 1 });
-    await store.delete('/p/a', { expected: 3 });
+    const changed = await store.update('/p/a', '2', { expected: made.revision });
+    const gone = await store.delete('/p/a', { expected: changed.revision });
+    await seen(all, 3);
     const expected = ['put /p/a=1 (was nothing)', 'put /p/a=2 (was 1)', 'delete /p/a=2 (was 2)'];
     t.strictSame(told(all.seen), expected);
-    t.strictSame(
-      all.seen.map(({ entry }) => entry.revision),
-      [1, 3, 4],
-    );
-    const replayed = record(store, '/p/', 0);
+    t.strictSame(revisions(all.seen), [made.revision, changed.revision, gone.revision]);
+    const replayed = record(store, '/p/', made.revision - 1);
+    await seen(replayed, 3);
     t.strictSame(replayed.seen, all.seen, 'and tells the same to who comes later');
-    t.strictSame(told(record(store, '/p/', 1).seen), expected.slice(1));
+    const part = record(store, '/p/', made.revision);
+    await seen(part, 2);
+    t.strictSame(told(part.seen), expected.slice(1));
     all.stop();
     await store.create('/p/b', '1');
+    await seen(replayed, 4);
     t.equal(all.seen.length, 3, 'and nothing after the end');
-    t.equal(replayed.seen.length, 4);
+    await seen(part, 3);
+    t.equal(part.seen.length, 3);
   });
 
   withStore('keeps one order when a watcher writes, and survives one that throws', async (t, store) => {
     const errors: unknown[] = [];
-    store.watch('/', 0, {
+    const from = await store.revision();
+    store.watch('/', from, {
       events: () => {
         throw new Error('careless');
       },
       error: (error) => void errors.push(error),
     });
-    let answered = false;
-    store.watch('/', 0, {
+    let answer: Promise<StoreEntry> | undefined;
+    store.watch('/', from, {
       events: () => {
-        if (!answered) void store.create('/answer', '1');
-        answered = true;
+        answer ??= store.create('/answer', '1');
       },
       error: () => {},
     });
-    const last = record(store, '/', 0);
-    await store.create('/a', '1');
-    t.strictSame(
-      last.seen.map(({ entry }) => entry.revision),
-      [1, 2],
-    );
+    const last = record(store, '/', from);
+    const { revision } = await store.create('/a', '1');
+    await seen(last, 2);
+    t.strictSame(revisions(last.seen), [revision, (await answer)?.revision]);
     t.match(errors, [{ message: 'careless' }]);
   });
 
   withStore('forgets history, never what is there', async (t, store) => {
-    await store.create('/a', '1');
-    await store.update('/a', '2', { expected: 1 });
-    await store.create('/b', '1');
-    await store.delete('/b', { expected: 3 });
-    await store.compact(4);
-    t.match(await store.get('/a'), { value: '2', revision: 2, createRevision: 1 });
-    for (const revision of [0, 3]) {
-      const { errors } = record(store, '/', revision);
-      t.ok(isStoreError(errors[0], 'STORE_COMPACTED'), `revision ${revision} is gone`);
-    }
-    t.ok(isStoreError(record(store, '/', 99).errors[0], 'STORE_COMPACTED'), 'as is the future');
-    const kept = record(store, '/', 4);
-    await store.update('/a', '3', { expected: 2 });
+    const first = await store.revision();
+    const made = await store.create('/a', '1');
+    const changed = await store.update('/a', '2', { expected: made.revision });
+    const other = await store.create('/b', '1');
+    const gone = await store.delete('/b', { expected: other.revision });
+    await store.compact(gone.revision);
+    t.strictSame(await store.get('/a'), changed);
+    const late = await another(store);
+    for (const revision of [first, other.revision])
+      t.ok(isStoreError(await failure(record(late, '/', revision)), 'STORE_COMPACTED'), 'what was is gone');
+    const future = record(late, '/', gone.revision + 99);
+    t.ok(isStoreError(await failure(future), 'STORE_COMPACTED'), 'as is the future');
+    const kept = record(late, '/', gone.revision);
+    await store.update('/a', '3', { expected: changed.revision });
+    await seen(kept, 1);
     t.strictSame(told(kept.seen), ['put /a=3 (was 2)']);
-    t.strictSame(told(record(store, '/', 4).seen), ['put /a=3 (was 2)'], 'with the value before, told later');
-    await store.compact(2);
-    t.equal(record(store, '/', 4).errors.length, 0, 'compaction never goes backwards');
+    const again = record(late, '/', gone.revision);
+    await seen(again, 1);
+    t.strictSame(told(again.seen), ['put /a=3 (was 2)'], 'with the value before, told later');
+    await store.compact(changed.revision);
+    const unharmed = record(late, '/', gone.revision);
+    await seen(unharmed, 1);
+    t.strictSame(unharmed.errors, [], 'compaction never goes backwards');
+    if (late !== store) await late.close();
   });
 
   withStore('takes both durabilities, in one order', async (t, store) => {
-    await store.create('/a', '1', { durability: 'process' });
-    await store.update('/a', '2', { expected: 1, durability: 'disk' });
-    await store.update('/a', '3', { expected: 2, durability: 'process' });
-    t.match(await store.get('/a'), { value: '3', revision: 3 });
+    const first = await store.create('/a', '1', { durability: 'process' });
+    const second = await store.update('/a', '2', { expected: first.revision, durability: 'disk' });
+    const third = await store.update('/a', '3', { expected: second.revision, durability: 'process' });
+    t.strictSame(await store.get('/a'), third);
   });
 
   withStore('keeps texts as they are', async (t, store) => {

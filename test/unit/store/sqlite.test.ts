@@ -11,10 +11,23 @@ t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 let files = 0;
 const fresh = (): string => join(folder, `${files++}.db`);
 
-t.test('contract, on a file', async (t) => storeContract(t, async () => openSqliteStore({ path: fresh() })));
-t.test('contract, in memory', async (t) =>
-  storeContract(t, async () => openSqliteStore({ path: ':memory:' })),
+t.test('contract, on a file', async (t) =>
+  storeContract(t, { makeStore: async () => openSqliteStore({ path: fresh() }) }),
 );
+t.test('contract, in memory', async (t) =>
+  storeContract(t, { makeStore: async () => openSqliteStore({ path: ':memory:' }) }),
+);
+
+t.test('the embedded store tells before it acknowledges, and counts its own writes alone', async (t) => {
+  const store = openSqliteStore({ path: ':memory:' });
+  t.teardown(() => store.close());
+  t.equal(await store.revision(), 0);
+  const watch = record(store, '/', 0);
+  const writes = store.create('/a', '1');
+  t.equal(watch.seen.length, 1);
+  t.match(await writes, { revision: 1 });
+  t.match(await store.update('/a', '2', { expected: 1 }), { revision: 2 });
+});
 
 t.test('lasts from one opening to the next', async (t) => {
   const path = fresh();

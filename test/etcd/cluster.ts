@@ -1,0 +1,130 @@
+// A real etcd for the tests: one member or several, on loopback, in a temporary folder; each member can be killed and come back.
+// Assumes Debian's package etcd-server (or an `etcd` in PATH). Nothing is left: stop() kills and removes.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** A reason for tap's `skip`, or false. */
+export function whyNoEtcd(): string | false {
+  return program() ? false : 'no etcd in PATH (Debian: apt-get install etcd-server)';
+}
+
+function program(): string | undefined {
+  const folders = [...(process.env.PATH ?? '').split(':'), '/usr/bin', '/usr/local/bin'];
+  return folders.map((folder) => join(folder, 'etcd')).find(isExecutable);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export interface EtcdTls {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
+export interface EtcdCluster {
+  /** `127.0.0.1:PORT` each. */
+  readonly endpoints: readonly string[];
+  /** SIGKILL, and gone when it resolves. */
+  kill(member: number): Promise<void>;
+  /** SIGSTOP and SIGCONT: it is there and says nothing. */
+  freeze(member: number): void;
+  thaw(member: number): void;
+  /** Starts a killed one again, on its own data; ready when it resolves. */
+  restart(member: number): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const startMs = 15_000;
+
+export async function startEtcd(members: number, tls?: EtcdTls): Promise<EtcdCluster> {
+  const folder = mkdtempSync(join(tmpdir(), 'podwire-etcd-'));
+  const ports = await freePorts(members * 2);
+  const client = (at: number): number => ports[at]!;
+  const peer = (at: number): string => `http://127.0.0.1:${ports[members + at]}`;
+  const scheme = tls ? 'https' : 'http';
+  const all = Array.from({ length: members }, (_, at) => at);
+  const running = new Map<number, ChildProcess>();
+
+  const start = async (at: number): Promise<void> => {
+    const flags = {
+      name: `m${at}`,
+      'data-dir': join(folder, `m${at}`),
+      'listen-client-urls': `${scheme}://127.0.0.1:${client(at)}`,
+      'advertise-client-urls': `${scheme}://127.0.0.1:${client(at)}`,
+      'listen-peer-urls': peer(at),
+      'initial-advertise-peer-urls': peer(at),
+      'initial-cluster': all.map((one) => `m${one}=${peer(one)}`).join(','),
+      'initial-cluster-token': folder,
+      'log-level': 'error',
+      logger: 'zap',
+      'log-outputs': join(folder, `m${at}.log`),
+      ...(tls ? { 'trusted-ca-file': tls.ca, 'cert-file': tls.cert, 'key-file': tls.key } : {}),
+    };
+    const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
+    if (tls) args.push('--client-cert-auth');
+    const child = spawn(program()!, args, { stdio: 'ignore' });
+    running.set(at, child);
+    await listening(client(at), child, join(folder, `m${at}.log`));
+  };
+  const kill = async (at: number): Promise<void> => {
+    const child = running.get(at);
+    running.delete(at);
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
+  };
+  const stop = async (): Promise<void> => {
+    await Promise.all(all.map(kill));
+    rmSync(folder, { recursive: true, force: true });
+  };
+  try {
+    await Promise.all(all.map(start));
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return {
+    endpoints: all.map((at) => `127.0.0.1:${client(at)}`),
+    kill,
+    freeze: (at) => void running.get(at)?.kill('SIGSTOP'),
+    thaw: (at) => void running.get(at)?.kill('SIGCONT'),
+    restart: start,
+    stop,
+  };
+}
+
+/** All held at once, so that no two are the same. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => server.listening || once(server, 'listening')));
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
+  return ports;
+}
+
+/** etcd opens its clients' port when it has joined a majority. */
+async function listening(port: number, child: ChildProcess, log: string): Promise<void> {
+  for (const end = Date.now() + startMs; Date.now() < end; await sleep(20)) {
+    if (child.exitCode !== null) throw new Error(`etcd ended at its start:\n${readFileSync(log, 'utf8')}`);
+    const socket = connect(port, '127.0.0.1');
+    const answered = await new Promise<boolean>((resolve) => {
+      socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    });
+    socket.destroy();
+    if (answered) return;
+  }
+  throw new Error(`etcd did not listen on ${port} within ${startMs} ms`);
+}
