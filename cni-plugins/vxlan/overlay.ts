@@ -10,13 +10,14 @@ import { isAbsent, isExists, isNotSupported } from '../../lib/kernel/errors.ts';
 import { withFileLock } from '../../lib/kernel/flock.ts';
 import { ipJson } from '../../lib/kernel/ip.ts';
 import { type LinkInfo, lackOf, readLinkInfo } from '../../lib/kernel/link-info.ts';
+import { type Entries, noEntries, parseEntries, planEntries, vtepMac } from '../../lib/kernel/overlay.ts';
 import { routeFileKey, routesBy } from '../../lib/kernel/route-files.ts';
 import { netOf } from '../lib/net.ts';
 import { ownCodes } from '../skel/codes.ts';
 import type { PluginCall } from '../skel/skel.ts';
 import type { VxlanConf } from './conf.ts';
-import { type Entries, entriesOf, noEntries, parseEntries, planEntries } from './entries.ts';
-import { checkAgainstOwn, type Peer, vtepMac } from './peers.ts';
+import { entriesOf } from './entries.ts';
+import { checkAgainstOwn, type Peer } from './peers.ts';
 import { findUnderlay, overlayMtu } from './underlay.ts';
 import { aliasOf, isOurs, judge, makeOps, ownAddressOps, type Vtep } from './vtep.ts';
 

@@ -16,7 +16,7 @@ import {
 import { cniError } from '../../lib/cni/errors.ts';
 import { badValue, Fields, isObject } from '../../lib/cni/json.ts';
 import { messageOf } from '../../lib/exec/errors.ts';
-import { sha256 } from '../../lib/kernel/hash.ts';
+import { vtepMac } from '../../lib/kernel/overlay.ts';
 import { checkMac } from '../lib/attachment.ts';
 
 export interface Peer {
@@ -29,13 +29,6 @@ export interface Peer {
 }
 
 export const nodeName = /^[A-Za-z0-9][\w.-]{0,252}$/;
-
-/** The VTEP's MAC follows from the node's name, so each machine knows all others', and a reboot changes none. Pure. */
-export function vtepMac(node: string): string {
-  const [first = '', ...rest] = sha256(`podwire vtep ${node}`).slice(0, 12).match(/../g) ?? [];
-  const local = ((Number.parseInt(first, 16) & 0xfc) | 0x02).toString(16).padStart(2, '0');
-  return [local, ...rest].join(':');
-}
 
 /** @throws CniError 7 that names the entry */
 export function parsePeers(items: readonly Fields[], own: string): Peer[] {

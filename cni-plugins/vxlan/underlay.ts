@@ -5,6 +5,7 @@ import { cniError } from '../../lib/cni/errors.ts';
 import { KernelError } from '../../lib/kernel/errors.ts';
 import { ipJson, type KernelOptions } from '../../lib/kernel/ip.ts';
 import { defaultRouteDevice } from '../../lib/kernel/link.ts';
+import { overhead } from '../../lib/kernel/overlay.ts';
 import type { VxlanConf } from './conf.ts';
 import type { Peer } from './peers.ts';
 
@@ -15,18 +16,11 @@ export interface Underlay {
   readonly mtu: number;
 }
 
-// Bytes. Sources: RFC 7348 section 5 (VXLAN), RFC 768 (UDP), RFC 791, RFC 8200, IEEE 802.3 (without checksum and tag).
-const headers = { innerEthernet: 14, vxlan: 8, udp: 8, ipv4: 20, ipv6: 40 } as const;
-
-/** Bytes that encapsulation adds to an inner packet, inside the underlay's MTU: 50 over IPv4, 70 over IPv6. Pure. */
-export const overheadOver = (family: 4 | 6): number =>
-  headers.innerEthernet + headers.vxlan + headers.udp + (family === 4 ? headers.ipv4 : headers.ipv6);
-
 const leastMtu = 1280; // RFC 8200: below it IPv6 does not run
 
 /** The MTU of the overlay. @throws CniError 7 where more is asked for than the underlay leaves */
 export function overlayMtu({ device, local, mtu }: Underlay, wanted: number | undefined): number {
-  const most = mtu - overheadOver(local.family);
+  const most = mtu - overhead.vxlan(local.family);
   if (wanted !== undefined && (wanted > most || wanted < 68))
     throw cniError(
       'CNI_INVALID_CONFIG',

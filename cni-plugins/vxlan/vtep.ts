@@ -1,75 +1,21 @@
-// The VTEP: the link that wraps Pods' packets for the other machines. What one that is there differs in, in words, and
-// what follows: use it as it is, set it right, or make it anew. Assumes links with our alias are ours to remake. Pure.
+// The VTEP of a CNI network: its alias, which says whose it is and what was last put into it, and its own addresses.
+// Assumes links with our alias are ours to remake; lib/kernel/vtep.ts judges one that is there. Pure.
 import { type Cidr, formatCidr, formatIp, networkOf } from '../../lib/cni/address.ts';
 import { sha256 } from '../../lib/kernel/hash.ts';
 import type { LinkInfo } from '../../lib/kernel/link-info.ts';
 import type { NetOp } from '../../lib/kernel/net.ts';
+import { judgeVtep, makeVtepOps, type Verdict, type Vtep } from '../../lib/kernel/vtep.ts';
 import type { Peer } from './peers.ts';
 
-export interface Vtep {
-  readonly name: string;
-  readonly id: number;
-  readonly port: number;
-  /** Address that packets leave from. */
-  readonly local: string;
-  readonly device: string;
-  readonly mac: string;
-  readonly mtu: number;
-}
-
-export type Verdict =
-  | { readonly do: 'reuse'; readonly fix: readonly NetOp[]; readonly reasons: readonly string[] }
-  | { readonly do: 'recreate'; readonly reasons: readonly string[] }
-  /** Not ours, and of no use as it is. */
-  | { readonly do: 'refuse'; readonly reasons: readonly string[] };
+export type { Vtep } from '../../lib/kernel/vtep.ts';
 
 const aliasStart = (network: string): string => `podwire: overlay ${network} `;
 
-/** What cannot be changed while the link lives. */
-function incompatible(seen: LinkInfo, wanted: Vtep): string[] {
-  if (seen.kind !== 'vxlan') return [`it is no vxlan${seen.kind === '' ? '' : ` (${seen.kind})`}`];
-  const { id, port, local, local6, link, learning, group, group6 } = seen.data;
-  const differences: Array<[string, unknown, unknown]> = [
-    ['VNI', id, wanted.id],
-    ['port', port, wanted.port],
-    ['local address', local ?? local6, wanted.local],
-    ['device', link, wanted.device],
-    ['learning', learning, false],
-    ['multicast group', group ?? group6, undefined],
-  ];
-  return differences.flatMap(([what, is, should]) =>
-    is === should ? [] : [`its ${what} is ${is ?? 'none'}, not ${should ?? 'none'}`],
-  );
-}
+export const judge = (seen: LinkInfo, wanted: Vtep, network: string): Verdict =>
+  judgeVtep(seen, wanted, isOurs(seen, network) ? 'us' : 'others');
 
-export function judge(seen: LinkInfo, wanted: Vtep, network: string): Verdict {
-  const reasons = incompatible(seen, wanted);
-  if (reasons.length > 0) return { do: isOurs(seen, network) ? 'recreate' : 'refuse', reasons };
-  const { name, mac, mtu } = wanted;
-  const fix: NetOp[] = [];
-  const told: string[] = [];
-  if (seen.mac !== mac) {
-    fix.push({ op: 'setLink', name, mac });
-    told.push(`its MAC was ${seen.mac}, not ${mac}`);
-  }
-  if (seen.mtu !== mtu) {
-    fix.push({ op: 'setLink', name, mtu });
-    told.push(`its MTU was ${seen.mtu}, not ${mtu}`);
-  }
-  if (!seen.up) {
-    fix.push({ op: 'setLink', name, state: 'up' });
-    told.push('it was down');
-  }
-  return { do: 'reuse', fix, reasons: told };
-}
-
-/** Ours from its first moment, so that nothing a kill leaves behind is taken for somebody else's. */
-export const makeOps = ({ name, id, port, local, device, mac, mtu }: Vtep, network: string): NetOp[] => [
-  { op: 'addVxlan', name, id, port, local, dev: device, mac, mtu },
-  { op: 'setLink', name, alias: `${aliasStart(network)}begun` },
-  { op: 'setLink', name, linkLocal: 'none' },
-  { op: 'setLink', name, state: 'up' },
-];
+export const makeOps = (vtep: Vtep, network: string): NetOp[] =>
+  makeVtepOps(vtep, `${aliasStart(network)}begun`);
 
 /** The node's own address on the overlay: the first of its subnet, which no Pod gets. */
 export const gatewayOf = (net: Cidr): string => formatIp(networkOf(net));

@@ -14,12 +14,14 @@ export interface LinkInfo {
   readonly mtu: number;
   readonly up: boolean;
   readonly alias: string;
+  /** `ip/prefix length`, link-local ones left out. */
+  readonly addresses?: readonly string[];
 }
 
 /** Undefined: no such link. @throws KernelError */
 export async function readLinkInfo(name: string, options: KernelOptions = {}): Promise<LinkInfo | undefined> {
   try {
-    const [link] = (await ipJson(['link', 'show', 'dev', name], options)) as [IpLink?];
+    const [link] = (await ipJson(['addr', 'show', 'dev', name], options)) as [IpLink?];
     return link && infoOf(link);
   } catch (error) {
     if (isAbsent(error)) return undefined;
@@ -33,6 +35,7 @@ interface IpLink {
   mtu: number;
   flags: string[];
   ifalias?: string;
+  addr_info?: Array<{ local: string; prefixlen: number; scope: string }>;
   linkinfo?: { info_kind?: string; info_data?: Record<string, unknown> };
 }
 
@@ -44,6 +47,9 @@ const infoOf = (link: IpLink): LinkInfo => ({
   mtu: link.mtu,
   up: link.flags.includes('UP'),
   alias: link.ifalias ?? '',
+  addresses: (link.addr_info ?? [])
+    .filter(({ scope }) => scope !== 'link')
+    .map(({ local, prefixlen }) => `${local}/${prefixlen}`),
 });
 
 /** Kinds that a kernel may have been built without: how to ask for one, and the option that brings it. */
@@ -51,6 +57,12 @@ const kinds = {
   macvlan: { words: ['macvlan'], what: 'macvlan links', option: 'CONFIG_MACVLAN' },
   vlan: { words: ['vlan', 'id', '1'], what: 'vlan links', option: 'CONFIG_VLAN_8021Q' },
   vxlan: { words: ['vxlan', 'id', '1', 'dstport', '0'], what: 'vxlan links', option: 'CONFIG_VXLAN' },
+  wireguard: { words: ['wireguard'], what: 'wireguard links', option: 'CONFIG_WIREGUARD' },
+  ipip: {
+    words: ['ipip', 'local', '127.0.0.1', 'remote', '127.0.0.2'],
+    what: 'ipip tunnels',
+    option: 'CONFIG_NET_IPIP',
+  },
   'bridge vlans': {
     words: ['bridge', 'vlan_filtering', '1'],
     what: 'VLAN filtering in bridges',

@@ -70,6 +70,10 @@ export type NetOp =
       readonly mac: string;
       readonly mtu: number;
     }
+  /** Its keys and peers are the business of `wg`. */
+  | { readonly op: 'addWireguard'; readonly name: string; readonly mtu: number }
+  /** IPv4 in IPv4; whom it reaches stands in the gateways of its routes. */
+  | { readonly op: 'addIpip'; readonly name: string; readonly local: string; readonly mtu: number }
   | { readonly op: 'renameLink'; readonly name: string; readonly to: string }
   | { readonly op: 'setBridge'; readonly name: string; readonly vlanFiltering: 'on' }
   /** VLANs of a bridge port, `5` or `5-9`. pvid: what comes untagged belongs to it, and it leaves untagged. */
@@ -106,10 +110,18 @@ export type NetOp =
       readonly advmss?: number;
       readonly metric?: number;
       readonly table?: number;
+      /** rt_protocol, which says who made it; 3 ('boot') unless told. */
+      readonly protocol?: number;
       /** rt_scope: 0 universe, 253 link, 254 host. */
       readonly scope?: number;
     }
-  | { readonly op: 'deleteRoute'; readonly dev: string; readonly dst: string }
+  | {
+      readonly op: 'deleteRoute';
+      readonly dev: string;
+      readonly dst: string;
+      /** Only one that was made so. */
+      readonly protocol?: number;
+    }
   | { readonly op: 'deleteLink'; readonly name: string }
   /** Changes nothing: what the link is at that point, given back by `apply`. */
   | { readonly op: 'look'; readonly name: string };
@@ -159,6 +171,10 @@ export function ipLine(op: NetOp): string {
     case 'addVlan':
     case 'addVxlan':
       return upperLine(op);
+    case 'addWireguard':
+      return words('link add name', op.name, opt('mtu', op.mtu), 'type wireguard');
+    case 'addIpip':
+      return words('link add name', op.name, opt('mtu', op.mtu), 'type ipip', opt('local', op.local));
     case 'renameLink':
       return words('link set dev', op.name, opt('name', op.to));
     case 'setBridge':
@@ -236,10 +252,11 @@ export function ipLine(op: NetOp): string {
         opt('advmss', op.advmss),
         opt('metric', op.metric),
         opt('table', op.table),
+        opt('proto', op.protocol),
         opt('scope', op.scope),
       );
     case 'deleteRoute':
-      return words('route del', op.dst, 'dev', op.dev);
+      return words('route del', op.dst, 'dev', op.dev, opt('proto', op.protocol));
     case 'deleteLink':
       return words('link del dev', op.name);
     case 'look':

@@ -211,7 +211,7 @@ function route(op: Op<'addRoute' | 'putRoute'>, resolve: Resolve): Request {
   const onLink = op.gateway === 'onlink' ? 4 : 0; // RTNH_F_ONLINK
   const request = new Request(rtm.newRoute, op.op === 'addRoute' ? make : put);
   request.fixed([1, family], [1, length], [1, 0], [1, 0]);
-  request.fixed([1, table < 256 ? table : 0], [1, 3], [1, scope], [1, 1], [4, onLink]); // RTPROT_BOOT, RTN_UNICAST
+  request.fixed([1, table < 256 ? table : 0], [1, op.protocol ?? 3], [1, scope], [1, 1], [4, onLink]); // RTPROT_BOOT, RTN_UNICAST
   request.bytes(rta.dst, addressBytes(ip));
   if (op.via !== undefined) request.bytes(rta.gateway, addressBytes(op.via));
   if (op.src !== undefined) request.bytes(rta.prefsrc, addressBytes(op.src));

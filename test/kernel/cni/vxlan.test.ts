@@ -3,8 +3,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { vtepMac } from '../../../cni-plugins/vxlan/peers.ts';
 import { specVersions } from '../../../lib/cni/types.ts';
+import { vtepMac } from '../../../lib/kernel/overlay.ts';
 import { ask, listen } from './echo.ts';
 import { type Conf, type Lab, makeLab } from './fixture.ts';
 import { failedAdd, round } from './round.ts';

@@ -5,14 +5,15 @@ import { join } from 'node:path';
 import t from 'tap';
 import { nearText } from '../../../cni-plugins/lib/masquerade.ts';
 import { bridgeConf, parseConf, peersNow } from '../../../cni-plugins/vxlan/conf.ts';
-import { entriesOf, noEntries, parseEntries, planEntries } from '../../../cni-plugins/vxlan/entries.ts';
-import { checkAgainstOwn, parsePeers, readPeersFile, vtepMac } from '../../../cni-plugins/vxlan/peers.ts';
-import { overheadOver, overlayMtu, tooSmallForIpv6 } from '../../../cni-plugins/vxlan/underlay.ts';
+import { entriesOf } from '../../../cni-plugins/vxlan/entries.ts';
+import { checkAgainstOwn, parsePeers, readPeersFile } from '../../../cni-plugins/vxlan/peers.ts';
+import { overlayMtu, tooSmallForIpv6 } from '../../../cni-plugins/vxlan/underlay.ts';
 import { aliasOf, judge, makeOps, ownAddressOps, type Vtep } from '../../../cni-plugins/vxlan/vtep.ts';
 import { type Cidr, parseCidr, parseIp } from '../../../lib/cni/address.ts';
 import { Fields } from '../../../lib/cni/json.ts';
 import type { LinkInfo } from '../../../lib/kernel/link-info.ts';
 import { ipLine, toolOf } from '../../../lib/kernel/net.ts';
+import { noEntries, overhead, parseEntries, planEntries, vtepMac } from '../../../lib/kernel/overlay.ts';
 import { routeFileKey, routesBy } from '../../../lib/kernel/route-files.ts';
 
 const conf = (json: object) => parseConf(new Fields({ node: 'n1', ...json }, ''));
@@ -111,8 +112,8 @@ t.test('against our own', async (t) => {
 });
 
 t.test('MTU', async (t) => {
-  t.equal(overheadOver(4), 50);
-  t.equal(overheadOver(6), 70);
+  t.equal(overhead.vxlan(4), 50);
+  t.equal(overhead.vxlan(6), 70);
   const underlay = { device: 'eth0', local: parseIp('192.0.2.1')!, mtu: 1500 };
   t.equal(overlayMtu(underlay, undefined), 1450);
   t.equal(overlayMtu({ ...underlay, local: parseIp('2001:db8::1')! }, undefined), 1430);
@@ -233,7 +234,7 @@ t.test('entries of peers', async (t) => {
     routes: [
       { dst: '10.244.2.0/24', gateway: '10.244.2.0', flags: ['onlink'] },
       { dst: '10.9.9.9', gateway: '10.244.2.0' },
-      { dst: 'fe80::/64' },
+      { dst: 'fe80::/64', protocol: 'kernel' },
     ],
     neighbours: [
       { dst: '10.244.2.0', lladdr: mac2, state: ['PERMANENT'] },
