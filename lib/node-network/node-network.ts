@@ -3,18 +3,23 @@
 // What the machine had before is kept in <run>/node-network.json, and put back by removeNodeNetwork.
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { type Cidr, overlap, parseCidr } from '../cni/address.ts';
 import { settleAll } from '../exec/errors.ts';
 import type { ExecUntil } from '../exec/run-sync.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
 import type { KernelOptions } from '../kernel/ip.ts';
-import { defaultRouteDevice, deleteLink, readLink } from '../kernel/link.ts';
+import { deleteLink } from '../kernel/link.ts';
 import { nftApply, nftComment, nftList } from '../kernel/nftables.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { ensureSysctl, writeSysctl } from '../kernel/sysctl.ts';
+import { createBackend } from './backends.ts';
 import { bridgeName, parsePodCidr } from './conflist.ts';
+import { backendNames } from './types.ts';
 
 export interface NodeNetwork extends Pick<KernelOptions, 'exec' | 'trace'> {
   readonly podCidr: string;
+  /** Ranges of all nodes' Pods; the node's own unless told. */
+  readonly clusterCidrs?: readonly string[];
   readonly paths: NodePaths;
   /** For the bridge's removal; a fake in tests. */
   readonly until?: ExecUntil;
@@ -24,12 +29,13 @@ export interface NodeNetwork extends Pick<KernelOptions, 'exec' | 'trace'> {
 export const tableName = (tag: string): string => (tag === '' ? 'podwire' : `podwire-${tag}`);
 
 /** The transaction that makes the table anew. Pure. */
-export function nodeTable(podCidr: string, tag: string): string {
+export function nodeTable(podCidr: string, tag: string, clusterCidrs: readonly string[] = []): string {
   const table = `inet ${tableName(tag)}`;
   const rules = parsePodCidr(podCidr).map((cidr) => {
     const [ip, multicast] = cidr.includes(':') ? ['ip6', 'ff00::/8'] : ['ip', '224.0.0.0/4'];
     const comment = nftComment(`podwire: Pods leave ${cidr} under the node's address`);
-    return `    ${ip} saddr ${cidr} ${ip} daddr != { ${cidr}, ${multicast} } masquerade comment ${comment}`;
+    const near = [...nearNets(cidr, clusterCidrs), multicast].join(', ');
+    return `    ${ip} saddr ${cidr} ${ip} daddr != { ${near} } masquerade comment ${comment}`;
   });
   return [
     `add table ${table}`, // deleting needs it to be there
@@ -44,6 +50,14 @@ export function nodeTable(podCidr: string, tag: string): string {
   ].join('\n');
 }
 
+/** Where Pods are, which see each other's real addresses: nft takes no net of a set twice. */
+function nearNets(own: string, clusterCidrs: readonly string[]): string[] {
+  const net = parseCidr(own) as Cidr;
+  const cluster = clusterCidrs.filter((text) => parseCidr(text)?.ip.family === net.ip.family);
+  const within = cluster.some((text) => overlap(parseCidr(text) as Cidr, net));
+  return within ? cluster : [own, ...cluster];
+}
+
 const forwardKey = (cidr: string): string =>
   cidr.includes(':') ? 'net.ipv6.conf.all.forwarding' : 'net.ipv4.ip_forward';
 const stateFile = (paths: NodePaths): string => join(paths.run, 'node-network.json');
@@ -56,7 +70,7 @@ interface Former {
 export async function ensureNodeNetwork(network: NodeNetwork): Promise<void> {
   const { podCidr, paths } = network;
   const options = kernelOptions(network);
-  const text = nodeTable(podCidr, paths.tag);
+  const text = nodeTable(podCidr, paths.tag, network.clusterCidrs);
   mkdirSync(paths.run, { recursive: true, mode: 0o700 });
   const sysctls: Record<string, string> = { ...readFormer(paths).sysctls };
   for (const key of parsePodCidr(podCidr).map(forwardKey)) {
@@ -82,12 +96,20 @@ function readFormer(paths: NodePaths): Former {
   }
 }
 
+/** True where nobody took the table away. One process. */
+export async function nodeTableIsThere(network: Pick<NodeNetwork, 'paths' | 'exec'>): Promise<boolean> {
+  const options = network.exec ? { exec: network.exec } : {};
+  const table = await nftList(['table', 'inet', tableName(network.paths.tag)], options);
+  return table?.some((object) => object.rule !== undefined) ?? false;
+}
+
 /** Takes table and bridge away and puts back what was before. Repeatable; tries everything. */
 export async function removeNodeNetwork(network: Omit<NodeNetwork, 'podCidr'>): Promise<void> {
   const { paths } = network;
   const options = kernelOptions({ ...network, podCidr: '' });
   const table = `inet ${tableName(paths.tag)}`;
   await settleAll('remove node network', [
+    ...backendNames.map((name) => () => createBackend({ name }, paths, options).remove()),
     () => nftApply(`add table ${table}\ndelete table ${table}\n`, options),
     () =>
       deleteLink(bridgeName(paths.tag), { ...options, ...(network.until ? { until: network.until } : {}) }),
@@ -106,10 +128,4 @@ async function restoreSysctls(paths: NodePaths, options: KernelOptions): Promise
     for (const [key, value] of Object.entries(readFormer(paths).sysctls))
       await writeSysctl(key, value, options);
   rmSync(stateFile(paths), { force: true });
-}
-
-/** MTU of the device that the default route leaves by; undefined without one. Pods must not send larger. */
-export function underlayMtu(): number | undefined {
-  const device = defaultRouteDevice();
-  return device === undefined ? undefined : readLink(device)?.mtu;
 }

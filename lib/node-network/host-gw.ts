@@ -1,0 +1,72 @@
+// Backend host-gw: per peer's subnet one route by the peer's own address. Assumes all nodes on one link, as a router
+// between them would not know the Pods. Nothing is wrapped, nothing is added to a packet.
+import { contains, formatCidr, parseIp } from '../cni/address.ts';
+import { settleAll } from '../exec/errors.ts';
+import { ipJson, type KernelOptions } from '../kernel/ip.ts';
+import { isAbsent } from '../kernel/errors.ts';
+import { overhead } from '../kernel/overlay.ts';
+import { applyAll, applyEntries, noEntries, readEntries, routeProtocol } from './entries.ts';
+import type { Backend, LocalNode, Peer, PeerPlan } from './types.ts';
+
+/** Pure. */
+export function planHostGw({ underlay }: LocalNode, { name, addresses, podCidrs }: Peer): PeerPlan {
+  const routes = new Map<string, string>();
+  const without: string[] = [];
+  for (const net of podCidrs) {
+    const via = addresses[net.ip.family];
+    const ip = via === undefined ? undefined : parseIp(via);
+    if (!ip || via === undefined) without.push(formatCidr(net));
+    else if (underlay.nets.some((link) => contains(link, ip))) routes.set(formatCidr(net), via);
+    else
+      return {
+        entries: noEntries,
+        problem: {
+          reason: 'NotOnLink',
+          message: `${name} (${via}) is not on the link ${underlay.device}: host-gw needs all nodes on one; use vxlan`,
+        },
+      };
+  }
+  const entries = { ...noEntries, routes };
+  if (without.length === 0) return { entries };
+  const message = `${without.join(', ')} of ${name}: it has no InternalIP of that family, which host-gw needs`;
+  return { entries, problem: { reason: 'FamilyNotCarried', message } };
+}
+
+export function hostGw(options: Omit<KernelOptions, 'netns'> = {}): Backend {
+  return {
+    name: 'host-gw',
+    announcement: 'host-gw',
+    link: undefined,
+    overhead: overhead['host-gw'],
+    check: async () => {},
+    annotations: async () => ({}),
+    plan: planHostGw,
+    ensureLink: async () => [],
+    read: ({ underlay }) => readEntries(underlay.device, 'underlay', options),
+    apply: ({ underlay }, change) => applyEntries(underlay.device, change, options),
+    remove: () => removeRoutes(options),
+  };
+}
+
+/** All routes of ours, by whatever device. */
+async function removeRoutes(options: KernelOptions): Promise<void> {
+  await settleAll(
+    'routes',
+    (['-4', '-6'] as const).map((family) => async () => {
+      let rows: Array<{ dst: string; dev: string }> = [];
+      try {
+        const args = [family, 'route', 'show', 'proto', String(routeProtocol)];
+        rows = (await ipJson(args, options)) as typeof rows;
+      } catch (error) {
+        if (!isAbsent(error)) throw error;
+      }
+      const ops = rows.map(({ dst, dev }) => ({
+        op: 'deleteRoute' as const,
+        dst,
+        dev,
+        protocol: routeProtocol,
+      }));
+      await applyAll(ops, options);
+    }),
+  );
+}

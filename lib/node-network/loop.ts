@@ -1,0 +1,503 @@
+// The loop of a node's network: it waits for the node's own subnet, makes what Pods need on the machine (forwarding,
+// masquerade, conflist), tells the other nodes what they need, and keeps the kernel's entries for them as they should be.
+// Assumes one loop a node and root; several causes (a Node, a hand at the kernel) become one next step. A peer that changes
+// costs one or two processes; a look at everything is linear in peers and done at start, on repair, and every two minutes.
+// Invariants: steps run one at a time; #planned is what the kernel was told, per peer; what failed makes the next step full.
+import type { Client } from '../api/client.ts';
+import type { Node } from '../api/types.ts';
+import { type Cidr, formatCidr, parseCidr } from '../cni/address.ts';
+import { messageOf } from '../exec/errors.ts';
+import type { Exec } from '../exec/exec.ts';
+import { readIfThere, replaceFile } from '../kernel/files.ts';
+import { linkIsHere } from '../kernel/link.ts';
+import type { NodePaths } from '../kernel/paths.ts';
+import type { Trace } from '../kernel/trace.ts';
+import { createBackend } from './backends.ts';
+import { bridgeName, writeDefaultConflist } from './conflist.ts';
+import { joinEntries, noEntries, sameEntries } from './entries.ts';
+import { judgeLine, startMonitor } from './monitor.ts';
+import { ensureNodeNetwork, nodeTableIsThere } from './node-network.ts';
+import { followNodes, type NodeFollower } from './nodes.ts';
+import { PeerTable, peerOf, podCidrsOf } from './peers.ts';
+import {
+  annotation,
+  type Backend,
+  type BackendConfig,
+  type BackendName,
+  type LocalNode,
+  type NodeEntries,
+  type PeerProblem,
+  type Refusal,
+  type Underlay,
+} from './types.ts';
+import { findUnderlay } from './underlay.ts';
+import { join } from 'node:path';
+
+export interface NodeNetworkLog {
+  info(message: string): void;
+  warn(message: string): void;
+}
+
+export interface NodeNetworkOptions {
+  readonly client: Client;
+  readonly nodeName: string;
+  /** The node's address or addresses, one a family, the tunnels' first; its Node's InternalIPs unless told. */
+  readonly address?: string | readonly string[] | undefined;
+  readonly backend: BackendConfig;
+  readonly paths: NodePaths;
+  /** Ranges of all nodes' Pods: between them there is no masquerade. */
+  readonly clusterCidrs: readonly string[];
+  readonly log?: NodeNetworkLog | undefined;
+  /** Of what Pods' network stands on (forwarding, masquerade); peers come and go and are not in it. */
+  readonly trace?: Trace | undefined;
+  readonly exec?: Exec | undefined;
+}
+
+export interface NodeNetworkStatus {
+  readonly backend: BackendName;
+  readonly state: 'WaitingForSubnet' | 'Ready' | 'Failed';
+  readonly podCidrs: readonly string[];
+  /** Of Pods' interfaces. */
+  readonly mtu: number | undefined;
+  readonly underlay: Underlay | undefined;
+  /** The backend's own link. */
+  readonly link: string | undefined;
+  /** Peers that are programmed. */
+  readonly peers: readonly string[];
+  /** Nodes that are none, or not with all their subnets, by name. */
+  readonly problems: Readonly<Record<string, PeerProblem>>;
+  readonly lastError: string | undefined;
+}
+
+export interface RunningNodeNetwork {
+  /** Resolves once Pods may come: subnet known, conflist written, peers known by then programmed. Never rejects. */
+  readonly ready: Promise<void>;
+  /** Why no Pod may come yet; undefined when one may. */
+  notReady(): string | undefined;
+  status(): NodeNetworkStatus;
+  /** Looks at everything now, and puts right what differs. */
+  resync(): Promise<void>;
+  /** Stops looking; the network stays. */
+  close(): Promise<void>;
+}
+
+/** Time in which several lines of `ip monitor` become one look. */
+const settleMs = 50;
+const tableCheckMs = 2000;
+const fullMs = 120_000;
+const retryMs = { first: 250, longest: 10_000 };
+
+/**
+ * Starts the loop; returns when it has seen the Nodes once and done what followed, or knows what it waits for.
+ * @throws PodwireError BACKEND_NOT_AVAILABLE where this machine cannot do what was asked for
+ */
+export async function startNodeNetwork(options: NodeNetworkOptions): Promise<RunningNodeNetwork> {
+  const { exec, paths } = options;
+  const backend = createBackend(options.backend, paths, exec ? { exec } : {});
+  await backend.check();
+  const loop = new NodeNetworkLoop(options, backend);
+  await loop.start();
+  return loop;
+}
+
+interface Todo {
+  /** Underlay, table, conflist, annotations. */
+  setup: boolean;
+  /** Link, and all entries. */
+  full: boolean;
+  peers: Set<string>;
+}
+
+interface OwnNode {
+  readonly podCidrs: readonly Cidr[];
+  readonly addresses: readonly string[];
+}
+
+class NodeNetworkLoop implements RunningNodeNetwork, NodeFollower {
+  readonly #options: NodeNetworkOptions;
+  readonly #backend: Backend;
+  readonly #stop = new AbortController();
+  readonly #planned = new Map<string, NodeEntries>();
+  readonly #planProblems = new Map<string, PeerProblem>();
+  readonly #refused = new Map<string, Refusal>();
+  #wanted: NodeEntries = noEntries;
+  #own: OwnNode | undefined;
+  #local: LocalNode | undefined;
+  #table: PeerTable | undefined;
+  #published: Readonly<Record<string, string>> = {};
+  #todo: Todo = { setup: false, full: false, peers: new Set() };
+  #running: Promise<void> | undefined;
+  #followed: Promise<void> = Promise.resolve();
+  #lastError: string | undefined;
+  #setUpOnce = false;
+  #linkMade = false;
+  #wait = retryMs.first;
+  #timers = new Set<NodeJS.Timeout>();
+  #settling: NodeJS.Timeout | undefined;
+  #stopMonitor: (() => void) | undefined;
+  #markReady: () => void = () => {};
+  #markSeen: () => void = () => {};
+  readonly ready = new Promise<void>((resolve) => {
+    this.#markReady = resolve;
+  });
+  readonly #seen = new Promise<void>((resolve) => {
+    this.#markSeen = resolve;
+  });
+
+  constructor(options: NodeNetworkOptions, backend: Backend) {
+    this.#options = options;
+    this.#backend = backend;
+  }
+
+  async start(): Promise<void> {
+    this.#followed = followNodes(this.#options.client, this, this.#stop.signal);
+    this.#every(tableCheckMs, () => this.#checkTable());
+    this.#every(fullMs, async () => {
+      if (this.#linkMade) this.#need({ full: true });
+    });
+    await this.#seen;
+    await this.#running;
+  }
+
+  notReady(): string | undefined {
+    if (this.#setUpOnce) return undefined;
+    if (this.#own) return this.#lastError ?? 'the network is being set up';
+    return this.#lastError ?? `node "${this.#options.nodeName}" has no Pod subnet yet (spec.podCIDRs)`;
+  }
+
+  status(): NodeNetworkStatus {
+    const problems = new Map([...(this.#table?.problems ?? []), ...this.#planProblems]);
+    for (const { key, message } of this.#refused.values())
+      problems.set(this.#holderOf(key), { reason: 'KernelRefused', message });
+    const state = this.#lastError ? 'Failed' : this.#setUpOnce ? 'Ready' : 'WaitingForSubnet';
+    return {
+      backend: this.#backend.name,
+      state,
+      podCidrs: (this.#own?.podCidrs ?? []).map(formatCidr),
+      mtu: this.#mtu(),
+      underlay: this.#local?.underlay,
+      link: this.#backend.link,
+      peers: [...this.#planned.keys()],
+      problems: Object.fromEntries(problems),
+      lastError: this.#lastError,
+    };
+  }
+
+  async resync(): Promise<void> {
+    this.#need({ full: true });
+    await this.#running;
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    clearTimeout(this.#settling);
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#stopMonitor?.();
+    this.#markSeen();
+    await this.#followed;
+    await this.#running;
+  }
+
+  // What the Nodes say.
+
+  list(nodes: readonly Node[]): void {
+    const mine = nodes.find(({ metadata }) => metadata.name === this.#options.nodeName);
+    if (mine) this.#takeOwn(mine);
+    else this.#lastError = `there is no Node "${this.#options.nodeName}" (yet)`;
+    if (!this.#own) return this.#markSeen();
+    const own = { name: this.#options.nodeName, backend: this.#backend.announcement };
+    this.#table = new PeerTable({ ...own, podCidrs: this.#own.podCidrs, addresses: ownByFamily(this.#own) });
+    for (const node of nodes) this.#table.put(node);
+    this.#need({ full: true });
+    this.#markSeen();
+  }
+
+  put(node: Node): 'goOn' | 'listAgain' {
+    if (node.metadata.name === this.#options.nodeName) return this.#takeOwn(node) ? 'listAgain' : 'goOn';
+    this.#needPeers(this.#table?.put(node) ?? []);
+    return 'goOn';
+  }
+
+  delete(name: string): void {
+    this.#needPeers(this.#table?.delete(name) ?? []);
+  }
+
+  failed(message: string): void {
+    this.#options.log?.warn(`the Nodes cannot be read: ${message}; trying again`);
+    if (!this.#setUpOnce) this.#lastError = `the API cannot be asked: ${message}`;
+    this.#markSeen();
+  }
+
+  /** True where the subnet or the address is another one than before: everybody is judged anew. */
+  #takeOwn(node: Node): boolean {
+    const { address } = this.#options;
+    this.#lastError = undefined;
+    this.#published = { ...node.metadata.annotations };
+    const podCidrs = podCidrsOf(node).flatMap((text) => parseCidr(text) ?? []);
+    const view = peerOf(node);
+    const told = typeof address === 'string' ? [address] : address;
+    const addresses = told ?? ('peer' in view ? Object.values(view.peer.addresses) : []);
+    const former = this.#own;
+    if (podCidrs.length === 0 || addresses.length === 0) return false;
+    const same =
+      former?.podCidrs.map(formatCidr).join() === podCidrs.map(formatCidr).join() &&
+      former?.addresses.join() === addresses.join();
+    if (!same) {
+      this.#own = { podCidrs, addresses };
+      this.#need({ setup: true, full: true });
+    }
+    return !same;
+  }
+
+  // What is to be done, and doing it.
+
+  #needPeers(names: readonly string[]): void {
+    if (names.length === 0) return;
+    for (const name of names) this.#todo.peers.add(name);
+    this.#run();
+  }
+
+  #need(what: { setup?: boolean; full?: boolean }): void {
+    this.#todo.setup ||= what.setup ?? false;
+    this.#todo.full ||= what.full ?? false;
+    this.#run();
+  }
+
+  #run(): void {
+    if (this.#running || this.#stop.signal.aborted) return;
+    this.#running = this.#steps().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  async #steps(): Promise<void> {
+    // A turn of the event loop later: what comes in one go is done in one go.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (hasWork(this.#todo) && !this.#stop.signal.aborted) {
+      const todo = this.#todo;
+      this.#todo = { setup: false, full: false, peers: new Set() };
+      if (!this.#own || !this.#table) return;
+      try {
+        await this.#step(todo);
+        this.#lastError = undefined;
+        this.#wait = retryMs.first;
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        return this.#tryLater(error, todo);
+      }
+    }
+  }
+
+  #tryLater(error: unknown, { setup }: Todo): void {
+    const message = messageOf(error);
+    if (message !== this.#lastError) this.#options.log?.warn(`node network: ${message}; trying again`);
+    this.#lastError = message;
+    this.#todo.full = true;
+    this.#todo.setup ||= setup;
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      this.#run();
+    }, this.#wait);
+    this.#timers.add(timer);
+    this.#wait = Math.min(this.#wait * 2, retryMs.longest);
+  }
+
+  async #step(todo: Todo): Promise<void> {
+    if (todo.setup || todo.full) await this.#ground(todo.setup);
+    if (todo.full) await this.#programAll();
+    else await this.#programPeers(todo.peers);
+    this.#markReady();
+  }
+
+  /** What all Pods of this node stand on. */
+  async #ground(setup: boolean): Promise<void> {
+    const { nodeName, exec, log } = this.#options;
+    const own = this.#own as OwnNode;
+    const underlay = await findUnderlay(own.addresses, exec ? { exec } : {});
+    const former = this.#local;
+    this.#local = { name: nodeName, podCidrs: own.podCidrs, underlay };
+    if (!setup && former && sameUnderlay(former.underlay, underlay)) return;
+    if (former) log?.info(`the node's network stands on ${underlay.device}, MTU ${underlay.mtu ?? 'any'}`);
+    await this.#leaveFormerBackend();
+    await this.#ensureTable();
+    const podCidr = own.podCidrs.map(formatCidr).join();
+    const { paths } = this.#options;
+    writeDefaultConflist(paths, { podCidr, bridge: bridgeName(paths.tag), mtu: this.#mtu() });
+    this.#setUpOnce = true;
+    await this.#publish();
+  }
+
+  #ensureTable(): Promise<void> {
+    const { paths, clusterCidrs, exec, trace } = this.#options;
+    const podCidr = (this.#own as OwnNode).podCidrs.map(formatCidr).join();
+    const more = { ...(exec ? { exec } : {}), ...(trace ? { trace } : {}) };
+    return ensureNodeNetwork({ podCidr, clusterCidrs, paths, ...more });
+  }
+
+  #mtu(): number | undefined {
+    const underlay = this.#local?.underlay;
+    return underlay?.mtu === undefined ? undefined : underlay.mtu - this.#backend.overhead(underlay.family);
+  }
+
+  /** Tells the others, where the Node does not say it yet. */
+  async #publish(): Promise<void> {
+    const { client, nodeName } = this.#options;
+    const wanted = {
+      [annotation.backend]: this.#backend.announcement,
+      ...(await this.#backend.annotations()),
+    };
+    if (Object.entries(wanted).every(([key, value]) => this.#published[key] === value)) return;
+    await client.patch('nodes', { name: nodeName }, { metadata: { annotations: wanted } });
+  }
+
+  /** What an earlier start made with another backend would lead packets astray. */
+  async #leaveFormerBackend(): Promise<void> {
+    const { paths, exec, log } = this.#options;
+    const file = join(paths.state, 'network-backend');
+    const former = readIfThere(file)?.trim() as BackendName | undefined;
+    const { name } = this.#backend;
+    if (former === name) return;
+    if (former !== undefined && former.length > 0) {
+      log?.info(`network backend ${former} is left for ${name}`);
+      await createBackend({ name: former }, paths, exec ? { exec } : {})?.remove();
+    }
+    replaceFile(file, `${name}\n`);
+  }
+
+  /** Reads the kernel back and changes what differs. */
+  async #programAll(): Promise<void> {
+    const local = this.#local as LocalNode;
+    const table = this.#table as PeerTable;
+    this.#planned.clear();
+    this.#planProblems.clear();
+    for (const name of table.peers.keys()) this.#plan(name);
+    this.#wanted = joinEntries(this.#planned.values());
+    if (!this.#linkMade && this.#planned.size === 0 && !this.#mayHaveLeftovers()) return;
+    const { log } = this.#options;
+    for (const reason of await this.#backend.ensureLink(local))
+      log?.warn(`link ${this.#backend.link} set right: ${reason}`);
+    this.#linkMade = true;
+    await this.#watchKernel();
+    const seen = await this.#backend.read(local);
+    if (!sameEntries(this.#wanted, seen)) {
+      this.#refused.clear();
+      this.#note(await this.#backend.apply(local, { wanted: this.#wanted, seen }));
+    }
+  }
+
+  /** A machine without other nodes needs no link; one that had some has it still. */
+  #mayHaveLeftovers(): boolean {
+    const { link } = this.#backend;
+    return link === undefined ? !this.#linkMade : linkIsHere(link);
+  }
+
+  async #programPeers(names: ReadonlySet<string>): Promise<void> {
+    if (names.size === 0) return;
+    if (!this.#linkMade) return this.#programAll();
+    const local = this.#local as LocalNode;
+    const seen = joinEntries([...names].flatMap((name) => this.#planned.get(name) ?? []));
+    for (const name of names) this.#plan(name);
+    const wanted = joinEntries([...names].flatMap((name) => this.#planned.get(name) ?? []));
+    if (sameEntries(wanted, seen)) return;
+    this.#wanted = replaced(this.#wanted, { seen, wanted });
+    this.#note(await this.#backend.apply(local, { wanted, seen }));
+  }
+
+  #plan(name: string): void {
+    const peer = this.#table?.peers.get(name);
+    this.#planned.delete(name);
+    this.#planProblems.delete(name);
+    if (!peer) return;
+    const { entries, problem } = this.#backend.plan(this.#local as LocalNode, peer);
+    if (problem) this.#planProblems.set(name, problem);
+    if (!sameEntries(entries, noEntries)) this.#planned.set(name, entries);
+  }
+
+  #note(refusals: readonly Refusal[]): void {
+    for (const refusal of refusals) {
+      this.#refused.set(refusal.key, refusal);
+      this.#options.log?.warn(`node network: ${refusal.message}`);
+    }
+  }
+
+  #holderOf(key: string): string {
+    for (const [name, { routes, neighbours, fdb }] of this.#planned)
+      if (routes.has(key) || neighbours.has(key) || fdb.has(key)) return name;
+    return key;
+  }
+
+  // What others do to the kernel.
+
+  async #watchKernel(): Promise<void> {
+    if (this.#stopMonitor || this.#stop.signal.aborted) return;
+    this.#stopMonitor = await startMonitor({
+      onLine: (line) => this.#heard(line),
+      onGap: (why) => this.#lostTrack(why),
+    });
+    if (this.#stop.signal.aborted) this.#stopMonitor();
+  }
+
+  #heard(line: string): void {
+    const underlay = this.#local?.underlay.device;
+    if (underlay === undefined) return;
+    const verdict = judgeLine(line, { link: this.#backend.link, underlay, wanted: this.#wanted });
+    if (verdict !== undefined) this.#lookSoon();
+  }
+
+  #lookSoon(): void {
+    this.#settling ??= setTimeout(() => {
+      this.#settling = undefined;
+      this.#need({ full: true });
+    }, settleMs);
+  }
+
+  #lostTrack(why: string): void {
+    this.#options.log?.warn(`node network: ${why}; looking at everything`);
+    this.#stopMonitor?.();
+    this.#stopMonitor = undefined;
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      this.#need({ full: true });
+    }, 1000);
+    this.#timers.add(timer);
+  }
+
+  async #checkTable(): Promise<void> {
+    if (!this.#setUpOnce || (await nodeTableIsThere(this.#options))) return;
+    this.#options.log?.warn("the node's nftables table is gone; made again");
+    await this.#ensureTable();
+  }
+
+  #every(ms: number, work: () => Promise<void>): void {
+    const timer = setInterval(() => {
+      work().catch((error) => this.#options.log?.warn(`node network: ${messageOf(error)}`));
+    }, ms);
+    timer.unref();
+    this.#timers.add(timer);
+  }
+}
+
+const hasWork = ({ setup, full, peers }: Todo): boolean => setup || full || peers.size > 0;
+
+const ownByFamily = ({ addresses }: OwnNode) =>
+  Object.fromEntries(addresses.map((address) => [address.includes(':') ? 6 : 4, address]));
+
+const sameUnderlay = (a: Underlay, b: Underlay): boolean =>
+  JSON.stringify(shown(a)) === JSON.stringify(shown(b));
+const shown = (underlay: Underlay) => ({ ...underlay, nets: underlay.nets.map(formatCidr) });
+
+/** All entries, with those of some peers as they are now. */
+function replaced(all: NodeEntries, change: { seen: NodeEntries; wanted: NodeEntries }): NodeEntries {
+  const one = (pick: (entries: NodeEntries) => ReadonlyMap<string, string> | undefined) => {
+    const map = (pick(all) ?? new Map()) as Map<string, string>;
+    for (const key of pick(change.seen)?.keys() ?? []) map.delete(key);
+    for (const [key, value] of pick(change.wanted) ?? []) map.set(key, value);
+    return map;
+  };
+  return {
+    routes: one(({ routes }) => routes),
+    neighbours: one(({ neighbours }) => neighbours),
+    fdb: one(({ fdb }) => fdb),
+    tunnels: one(({ tunnels }) => tunnels),
+  };
+}
