@@ -5,9 +5,12 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere, replaceFile } from '../../lib/kernel/files.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
+import type { BackendName } from '../../lib/node-network/types.ts';
 
 export interface Flags {
   readonly podCidr: string;
+  /** vxlan unless told. */
+  readonly networkBackend?: BackendName;
   readonly nodeName?: string;
   readonly nodeIp?: string;
   readonly runtime: 'crun' | 'runc';

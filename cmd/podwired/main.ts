@@ -3,6 +3,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { messageOf } from '../../lib/exec/errors.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
+import { backendNames } from '../../lib/node-network/types.ts';
 import { startDaemon } from './daemon.ts';
 import { type Flags, rememberedFlags } from './flags.ts';
 import { createLog } from './log.ts';
@@ -20,6 +21,11 @@ const program = new Command('podwired')
   )
   .option('--root <dir>', 'put every path below DIR, so that several nodes can share a machine', '/')
   .option('--pod-cidr <cidr>', "the Pods' addresses on this node", '10.244.0.0/24')
+  .addOption(
+    new Option('--network-backend <name>', 'how Pods reach those of other nodes')
+      .choices(backendNames)
+      .default('vxlan'),
+  )
   .option('--node-name <name>', "the node's name (default: the host name)")
   .option('--node-ip <ip>', "the node's address (default: the one that the default route uses)")
   .addOption(new Option('--runtime <name>', 'OCI runtime').choices(['crun', 'runc']).default('crun'))

@@ -21,13 +21,8 @@ import { Kubelet } from '../../lib/kubelet/kubelet.ts';
 import { runtimeUid } from '../../lib/kubelet/layout.ts';
 import { registerNode } from '../../lib/kubelet/node-status.ts';
 import { NodeStreams } from '../../lib/kubelet/streams.ts';
-import {
-  bridgeName,
-  networkName,
-  parsePodCidr,
-  writeDefaultConflist,
-} from '../../lib/node-network/conflist.ts';
-import { ensureNodeNetwork, underlayMtu } from '../../lib/node-network/node-network.ts';
+import { bridgeName, networkName, parsePodCidr } from '../../lib/node-network/conflist.ts';
+import { type RunningNodeNetwork, startNodeNetwork } from '../../lib/node-network/loop.ts';
 import { CniNetwork } from '../../lib/sandbox/cni-network.ts';
 import { LocalRuntime } from '../../lib/sandbox/service.ts';
 import { setUpCgroups } from './cgroups.ts';
@@ -79,11 +74,21 @@ export async function prepareNode(
 ): Promise<RunningNode> {
   const { paths, log, name } = options;
   await prepareKernel(options);
+  let network: RunningNodeNetwork | undefined;
   const { runtime, images } = makeRuntime(options, ground.programs);
   await images.recover();
   const dns = nodeDns(options.clusterDns, options.clusterDomain);
   const node = { name, hostname: hostname(), ip: ground.ip, dns, pidsLimit: options.podPidsLimit };
-  const kubelet = new Kubelet({ client, runtime, images, paths, node, log, decodePod: decodeStaticPod });
+  const kubelet = new Kubelet({
+    client,
+    runtime,
+    images,
+    paths,
+    node,
+    log,
+    decodePod: decodeStaticPod,
+    networkNotReady: () => (network ? network.notReady() : 'the network has not been started'),
+  });
   const stop = new AbortController();
   const start = async (): Promise<void> => {
     const facts = {
@@ -95,27 +100,41 @@ export async function prepareNode(
       maxPods: options.maxPods,
     };
     await registerNode(client, facts, stop.signal);
+    network = await startNetwork(options, client, ground);
     await kubelet.start();
   };
   const close = async (): Promise<void> => {
     stop.abort();
     await kubelet.close();
+    await network?.close();
   };
   const streams = new NodeStreams(runtime, paths);
   return { kubelet, images, streams, explain: (pod) => explain(paths, runtime, pod), start, close };
 }
 
-/** cgroups, and the network that all Pods of this node share. */
+/** cgroups, and a bridge that has another range than the node's now. */
 async function prepareKernel(options: NodeOptions): Promise<void> {
-  const { paths, podCidr, log } = options;
+  const { paths, log } = options;
   const oldRange = rangeToLeave(options);
   const prepared = await setUpCgroups(paths);
   if (prepared.mounted.length > 0)
     log.info({ mounted: prepared.mounted }, 'cgroup controllers mounted as v1 for crun');
   if (oldRange) await deleteLink(bridgeName(paths.tag)); // it has that range's gateway address
-  const trace = nodeTrace(paths);
-  await ensureNodeNetwork({ podCidr, paths, trace });
-  writeDefaultConflist(paths, { podCidr, bridge: bridgeName(paths.tag), mtu: underlayMtu() });
+}
+
+/** The network that all Pods of this node share, and the way to those of the others. */
+function startNetwork(options: NodeOptions, client: Client, ground: NodeGround): Promise<RunningNodeNetwork> {
+  const { paths, name, log } = options;
+  return startNodeNetwork({
+    client,
+    nodeName: name,
+    address: ground.ip,
+    backend: { name: options.networkBackend ?? 'vxlan' },
+    paths,
+    clusterCidrs: ground.podCidrs,
+    trace: nodeTrace(paths),
+    log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },
+  });
 }
 
 /** The Pods' range of the last start where it is another one now. @throws PodwireError while Pods have addresses of it */

@@ -34,6 +34,8 @@ export interface KubeletOptions {
   readonly log: Logger;
   /** Parses, defaults and validates a static Pod's manifest; throws with the field. */
   readonly decodePod: (document: unknown) => Pod;
+  /** Why Pods with a network of their own must wait; undefined when they need not. */
+  readonly networkNotReady?: () => string | undefined;
 }
 
 const housekeepingMs = 30_000;
@@ -73,6 +75,7 @@ export class Kubelet {
       status,
       stopper,
       node,
+      networkNotReady: options.networkNotReady ?? (() => undefined),
     });
     this.#workers = new PodWorkers((uid) => this.#sync(uid), log);
   }

@@ -24,4 +24,5 @@ export interface SyncContext {
   readonly status: StatusManager;
   readonly stopper: ContainerStopper;
   readonly node: NodeFacts;
+  readonly networkNotReady: () => string | undefined;
 }

@@ -25,6 +25,8 @@ import { ContainerStarter, type Making } from './start-containers.ts';
 import type { SyncContext } from './sync-context.ts';
 import { setUpVolumes, tearDownPodDir } from './volumes.ts';
 
+const networkRetryMs = 500;
+
 export class PodSyncer {
   readonly #context: SyncContext;
   readonly #starter: ContainerStarter;
@@ -185,6 +187,7 @@ export class PodSyncer {
     const now = Date.now();
     const left = this.#sandboxBackoff.remaining(uid, state.sandboxFailedAt ?? 0, now);
     if (left > 0) throw new NotNow('waiting to create the sandbox again', left);
+    this.#checkNetwork(pod);
     const config = sandboxConfig({
       pod,
       attempt,
@@ -198,6 +201,15 @@ export class PodSyncer {
     } catch (error) {
       throw this.#sandboxFailed(state, error);
     }
+  }
+
+  /** @throws NotNow while the node has no network for it; one on the node's own network need not wait */
+  #checkNetwork(pod: Pod): void {
+    const why = pod.spec.hostNetwork ? undefined : this.#context.networkNotReady();
+    if (why === undefined) return;
+    const message = `network is not ready: ${why}`;
+    this.#record(pod, { type: 'Warning', reason: 'NetworkNotReady', message });
+    throw new NotNow(message, networkRetryMs);
   }
 
   #sandboxFailed(state: PodState, error: unknown): NotNow {

@@ -6,6 +6,7 @@ import { ipJson, type KernelOptions } from '../kernel/ip.ts';
 import { isAbsent } from '../kernel/errors.ts';
 import { overhead } from '../kernel/overlay.ts';
 import { applyAll, applyEntries, noEntries, readEntries, routeProtocol } from './entries.ts';
+import { isOwnLinkName } from './own-link.ts';
 import type { Backend, LocalNode, Peer, PeerPlan } from './types.ts';
 
 /** Pure. */
@@ -60,7 +61,9 @@ async function removeRoutes(options: KernelOptions): Promise<void> {
       } catch (error) {
         if (!isAbsent(error)) throw error;
       }
-      const ops = rows.map(({ dst, dev }) => ({
+      // Those by a tunnel belong to another node on this machine, or went with their link.
+      const plain = rows.filter(({ dev }) => !isOwnLinkName(dev));
+      const ops = plain.map(({ dst, dev }) => ({
         op: 'deleteRoute' as const,
         dst,
         dev,

@@ -2,36 +2,34 @@
 // masquerade, conflist), tells the other nodes what they need, and keeps the kernel's entries for them as they should be.
 // Assumes one loop a node and root; several causes (a Node, a hand at the kernel) become one next step. A peer that changes
 // costs one or two processes; a look at everything is linear in peers and done at start, on repair, and every two minutes.
-// Invariants: steps run one at a time; #planned is what the kernel was told, per peer; what failed makes the next step full.
+// Invariants: steps run one at a time; what failed makes the next step a full one.
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '../api/client.ts';
+import { Informer } from '../api/informer.ts';
 import type { Node } from '../api/types.ts';
 import { type Cidr, formatCidr, parseCidr } from '../cni/address.ts';
 import { messageOf } from '../exec/errors.ts';
 import type { Exec } from '../exec/exec.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
-import { linkIsHere } from '../kernel/link.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import type { Trace } from '../kernel/trace.ts';
 import { createBackend } from './backends.ts';
 import { bridgeName, writeDefaultConflist } from './conflist.ts';
-import { joinEntries, noEntries, sameEntries } from './entries.ts';
 import { judgeLine, startMonitor } from './monitor.ts';
 import { ensureNodeNetwork, nodeTableIsThere } from './node-network.ts';
-import { followNodes, type NodeFollower } from './nodes.ts';
 import { PeerTable, peerOf, podCidrsOf } from './peers.ts';
+import { PeerProgrammer } from './programmer.ts';
 import {
   annotation,
   type Backend,
   type BackendConfig,
   type BackendName,
   type LocalNode,
-  type NodeEntries,
   type PeerProblem,
-  type Refusal,
   type Underlay,
 } from './types.ts';
 import { findUnderlay } from './underlay.ts';
-import { join } from 'node:path';
 
 export interface NodeNetworkLog {
   info(message: string): void;
@@ -113,14 +111,12 @@ interface OwnNode {
   readonly addresses: readonly string[];
 }
 
-class NodeNetworkLoop implements RunningNodeNetwork, NodeFollower {
+class NodeNetworkLoop implements RunningNodeNetwork {
   readonly #options: NodeNetworkOptions;
   readonly #backend: Backend;
   readonly #stop = new AbortController();
-  readonly #planned = new Map<string, NodeEntries>();
-  readonly #planProblems = new Map<string, PeerProblem>();
-  readonly #refused = new Map<string, Refusal>();
-  #wanted: NodeEntries = noEntries;
+  readonly #nodes: Informer<'nodes'>;
+  readonly #programmer: PeerProgrammer;
   #own: OwnNode | undefined;
   #local: LocalNode | undefined;
   #table: PeerTable | undefined;
@@ -130,7 +126,6 @@ class NodeNetworkLoop implements RunningNodeNetwork, NodeFollower {
   #followed: Promise<void> = Promise.resolve();
   #lastError: string | undefined;
   #setUpOnce = false;
-  #linkMade = false;
   #wait = retryMs.first;
   #timers = new Set<NodeJS.Timeout>();
   #settling: NodeJS.Timeout | undefined;
@@ -147,13 +142,17 @@ class NodeNetworkLoop implements RunningNodeNetwork, NodeFollower {
   constructor(options: NodeNetworkOptions, backend: Backend) {
     this.#options = options;
     this.#backend = backend;
+    this.#programmer = new PeerProgrammer(backend, options.log);
+    const onError = (error: unknown) => this.#apiFailed(error);
+    this.#nodes = new Informer({ client: options.client, resource: 'nodes', onError });
+    this.#nodes.onChange((now, before) => this.#handleNode(now, before));
   }
 
   async start(): Promise<void> {
-    this.#followed = followNodes(this.#options.client, this, this.#stop.signal);
+    this.#followed = this.#follow();
     this.#every(tableCheckMs, () => this.#checkTable());
     this.#every(fullMs, async () => {
-      if (this.#linkMade) this.#need({ full: true });
+      if (this.#programmer.begun) this.#need({ full: true });
     });
     await this.#seen;
     await this.#running;
@@ -166,9 +165,7 @@ class NodeNetworkLoop implements RunningNodeNetwork, NodeFollower {
   }
 
   status(): NodeNetworkStatus {
-    const problems = new Map([...(this.#table?.problems ?? []), ...this.#planProblems]);
-    for (const { key, message } of this.#refused.values())
-      problems.set(this.#holderOf(key), { reason: 'KernelRefused', message });
+    const problems = new Map([...(this.#table?.problems ?? []), ...this.#programmer.problems]);
     const state = this.#lastError ? 'Failed' : this.#setUpOnce ? 'Ready' : 'WaitingForSubnet';
     return {
       backend: this.#backend.name,
@@ -177,7 +174,7 @@ class NodeNetworkLoop implements RunningNodeNetwork, NodeFollower {
       mtu: this.#mtu(),
       underlay: this.#local?.underlay,
       link: this.#backend.link,
-      peers: [...this.#planned.keys()],
+      peers: this.#programmer.peers,
       problems: Object.fromEntries(problems),
       lastError: this.#lastError,
     };
@@ -200,38 +197,42 @@ class NodeNetworkLoop implements RunningNodeNetwork, NodeFollower {
 
   // What the Nodes say.
 
-  list(nodes: readonly Node[]): void {
-    const mine = nodes.find(({ metadata }) => metadata.name === this.#options.nodeName);
-    if (mine) this.#takeOwn(mine);
-    else this.#lastError = `there is no Node "${this.#options.nodeName}" (yet)`;
-    if (!this.#own) return this.#markSeen();
-    const own = { name: this.#options.nodeName, backend: this.#backend.announcement };
-    this.#table = new PeerTable({ ...own, podCidrs: this.#own.podCidrs, addresses: ownByFamily(this.#own) });
-    for (const node of nodes) this.#table.put(node);
-    this.#need({ full: true });
-    this.#markSeen();
+  async #follow(): Promise<void> {
+    const { signal } = this.#stop;
+    for (let wait = retryMs.first; !signal.aborted; wait = Math.min(wait * 2, retryMs.longest)) {
+      try {
+        await this.#nodes.start(signal);
+        if (!this.#nodes.get(this.#options.nodeName))
+          this.#lastError = `there is no Node "${this.#options.nodeName}" (yet)`;
+        return this.#markSeen();
+      } catch (error) {
+        this.#apiFailed(error);
+        this.#markSeen();
+        await sleep(wait, undefined, { signal }).catch(() => {});
+      }
+    }
   }
 
-  put(node: Node): 'goOn' | 'listAgain' {
-    if (node.metadata.name === this.#options.nodeName) return this.#takeOwn(node) ? 'listAgain' : 'goOn';
-    this.#needPeers(this.#table?.put(node) ?? []);
-    return 'goOn';
+  #apiFailed(error: unknown): void {
+    this.#options.log?.warn(`the Nodes cannot be read: ${messageOf(error)}; trying again`);
+    if (!this.#setUpOnce) this.#lastError = `the API cannot be asked: ${messageOf(error)}`;
   }
 
-  delete(name: string): void {
-    this.#needPeers(this.#table?.delete(name) ?? []);
-  }
-
-  failed(message: string): void {
-    this.#options.log?.warn(`the Nodes cannot be read: ${message}; trying again`);
-    if (!this.#setUpOnce) this.#lastError = `the API cannot be asked: ${message}`;
-    this.#markSeen();
+  #handleNode(now: Node | undefined, before: Node | undefined): void {
+    const name = (now ?? before)?.metadata.name ?? '';
+    if (name !== this.#options.nodeName)
+      return this.#needPeers((now ? this.#table?.put(now) : this.#table?.delete(name)) ?? []);
+    if (!now || !this.#takeOwn(now) || !this.#own) return;
+    const own = { name, backend: this.#backend.announcement, podCidrs: this.#own.podCidrs };
+    this.#table = new PeerTable({ ...own, addresses: ownByFamily(this.#own) });
+    for (const node of this.#nodes.items) this.#table.put(node);
+    this.#need({ setup: true, full: true });
   }
 
   /** True where the subnet or the address is another one than before: everybody is judged anew. */
   #takeOwn(node: Node): boolean {
     const { address } = this.#options;
-    this.#lastError = undefined;
+    if (!this.#own) this.#lastError = undefined;
     this.#published = { ...node.metadata.annotations };
     const podCidrs = podCidrsOf(node).flatMap((text) => parseCidr(text) ?? []);
     const view = peerOf(node);
@@ -242,10 +243,7 @@ class NodeNetworkLoop implements RunningNodeNetwork, NodeFollower {
     const same =
       former?.podCidrs.map(formatCidr).join() === podCidrs.map(formatCidr).join() &&
       former?.addresses.join() === addresses.join();
-    if (!same) {
-      this.#own = { podCidrs, addresses };
-      this.#need({ setup: true, full: true });
-    }
+    if (!same) this.#own = { podCidrs, addresses };
     return !same;
   }
 
@@ -304,8 +302,10 @@ class NodeNetworkLoop implements RunningNodeNetwork, NodeFollower {
 
   async #step(todo: Todo): Promise<void> {
     if (todo.setup || todo.full) await this.#ground(todo.setup);
-    if (todo.full) await this.#programAll();
-    else await this.#programPeers(todo.peers);
+    const [local, table] = [this.#local as LocalNode, this.#table as PeerTable];
+    if (todo.full) await this.#programmer.all(local, table);
+    else await this.#programmer.some(local, table, todo.peers);
+    if (this.#programmer.begun) await this.#watchKernel();
     this.#markReady();
   }
 
@@ -364,68 +364,6 @@ class NodeNetworkLoop implements RunningNodeNetwork, NodeFollower {
     replaceFile(file, `${name}\n`);
   }
 
-  /** Reads the kernel back and changes what differs. */
-  async #programAll(): Promise<void> {
-    const local = this.#local as LocalNode;
-    const table = this.#table as PeerTable;
-    this.#planned.clear();
-    this.#planProblems.clear();
-    for (const name of table.peers.keys()) this.#plan(name);
-    this.#wanted = joinEntries(this.#planned.values());
-    if (!this.#linkMade && this.#planned.size === 0 && !this.#mayHaveLeftovers()) return;
-    const { log } = this.#options;
-    for (const reason of await this.#backend.ensureLink(local))
-      log?.warn(`link ${this.#backend.link} set right: ${reason}`);
-    this.#linkMade = true;
-    await this.#watchKernel();
-    const seen = await this.#backend.read(local);
-    if (!sameEntries(this.#wanted, seen)) {
-      this.#refused.clear();
-      this.#note(await this.#backend.apply(local, { wanted: this.#wanted, seen }));
-    }
-  }
-
-  /** A machine without other nodes needs no link; one that had some has it still. */
-  #mayHaveLeftovers(): boolean {
-    const { link } = this.#backend;
-    return link === undefined ? !this.#linkMade : linkIsHere(link);
-  }
-
-  async #programPeers(names: ReadonlySet<string>): Promise<void> {
-    if (names.size === 0) return;
-    if (!this.#linkMade) return this.#programAll();
-    const local = this.#local as LocalNode;
-    const seen = joinEntries([...names].flatMap((name) => this.#planned.get(name) ?? []));
-    for (const name of names) this.#plan(name);
-    const wanted = joinEntries([...names].flatMap((name) => this.#planned.get(name) ?? []));
-    if (sameEntries(wanted, seen)) return;
-    this.#wanted = replaced(this.#wanted, { seen, wanted });
-    this.#note(await this.#backend.apply(local, { wanted, seen }));
-  }
-
-  #plan(name: string): void {
-    const peer = this.#table?.peers.get(name);
-    this.#planned.delete(name);
-    this.#planProblems.delete(name);
-    if (!peer) return;
-    const { entries, problem } = this.#backend.plan(this.#local as LocalNode, peer);
-    if (problem) this.#planProblems.set(name, problem);
-    if (!sameEntries(entries, noEntries)) this.#planned.set(name, entries);
-  }
-
-  #note(refusals: readonly Refusal[]): void {
-    for (const refusal of refusals) {
-      this.#refused.set(refusal.key, refusal);
-      this.#options.log?.warn(`node network: ${refusal.message}`);
-    }
-  }
-
-  #holderOf(key: string): string {
-    for (const [name, { routes, neighbours, fdb }] of this.#planned)
-      if (routes.has(key) || neighbours.has(key) || fdb.has(key)) return name;
-    return key;
-  }
-
   // What others do to the kernel.
 
   async #watchKernel(): Promise<void> {
@@ -440,7 +378,7 @@ class NodeNetworkLoop implements RunningNodeNetwork, NodeFollower {
   #heard(line: string): void {
     const underlay = this.#local?.underlay.device;
     if (underlay === undefined) return;
-    const verdict = judgeLine(line, { link: this.#backend.link, underlay, wanted: this.#wanted });
+    const verdict = judgeLine(line, { link: this.#backend.link, underlay, wanted: this.#programmer.wanted });
     if (verdict !== undefined) this.#lookSoon();
   }
 
@@ -485,19 +423,3 @@ const ownByFamily = ({ addresses }: OwnNode) =>
 const sameUnderlay = (a: Underlay, b: Underlay): boolean =>
   JSON.stringify(shown(a)) === JSON.stringify(shown(b));
 const shown = (underlay: Underlay) => ({ ...underlay, nets: underlay.nets.map(formatCidr) });
-
-/** All entries, with those of some peers as they are now. */
-function replaced(all: NodeEntries, change: { seen: NodeEntries; wanted: NodeEntries }): NodeEntries {
-  const one = (pick: (entries: NodeEntries) => ReadonlyMap<string, string> | undefined) => {
-    const map = (pick(all) ?? new Map()) as Map<string, string>;
-    for (const key of pick(change.seen)?.keys() ?? []) map.delete(key);
-    for (const [key, value] of pick(change.wanted) ?? []) map.set(key, value);
-    return map;
-  };
-  return {
-    routes: one(({ routes }) => routes),
-    neighbours: one(({ neighbours }) => neighbours),
-    fdb: one(({ fdb }) => fdb),
-    tunnels: one(({ tunnels }) => tunnels),
-  };
-}

@@ -114,6 +114,8 @@ export async function removeNodeNetwork(network: Omit<NodeNetwork, 'podCidr'>): 
     () =>
       deleteLink(bridgeName(paths.tag), { ...options, ...(network.until ? { until: network.until } : {}) }),
     () => restoreSysctls(paths, options),
+    () => rmSync(join(paths.state, 'network-backend'), { force: true }),
+    () => rmSync(join(paths.state, 'wireguard.key'), { force: true }),
   ]);
 }
 

@@ -15,6 +15,9 @@ type Tunnel = keyof typeof shortNames;
 export const linkName = (backend: Tunnel, tag: string): string =>
   `${tag === '' ? 'podwire' : `pw${tag}`}-${shortNames[backend]}`;
 
+/** Of any node on this machine. */
+export const isOwnLinkName = (name: string): boolean => /^(podwire|pw[0-9a-f]{6})-(vx|wg|ipip)$/.test(name);
+
 export const aliasOf = (backend: BackendName): string => `podwire: node network ${backend}`;
 
 const ownAddress = (net: Cidr): string => `${formatIp(networkOf(net))}/${net.ip.family === 4 ? 32 : 128}`;
