@@ -26,15 +26,11 @@ import {
   type BackendConfig,
   type BackendName,
   type LocalNode,
+  type NodeNetworkLog,
   type PeerProblem,
   type Underlay,
 } from './types.ts';
 import { findUnderlay } from './underlay.ts';
-
-export interface NodeNetworkLog {
-  info(message: string): void;
-  warn(message: string): void;
-}
 
 export interface NodeNetworkOptions {
   readonly client: Client;
@@ -220,8 +216,10 @@ class NodeNetworkLoop implements RunningNodeNetwork {
 
   #handleNode(now: Node | undefined, before: Node | undefined): void {
     const name = (now ?? before)?.metadata.name ?? '';
-    if (name !== this.#options.nodeName)
-      return this.#needPeers((now ? this.#table?.put(now) : this.#table?.delete(name)) ?? []);
+    if (name !== this.#options.nodeName) {
+      this.#needPeers((now ? this.#table?.put(now) : this.#table?.delete(name)) ?? []);
+      return;
+    }
     if (!now || !this.#takeOwn(now) || !this.#own) return;
     const own = { name, backend: this.#backend.announcement, podCidrs: this.#own.podCidrs };
     this.#table = new PeerTable({ ...own, addresses: ownByFamily(this.#own) });

@@ -3,9 +3,16 @@
 // Invariant: #planned is what was last handed to the backend; what the kernel refused is tried again by the next `all`.
 import { linkIsHere } from '../kernel/link.ts';
 import { joinEntries, noEntries, sameEntries } from './entries.ts';
-import type { NodeNetworkLog } from './loop.ts';
 import type { PeerTable } from './peers.ts';
-import type { Backend, Change, LocalNode, NodeEntries, PeerProblem, Refusal } from './types.ts';
+import type {
+  Backend,
+  Change,
+  LocalNode,
+  NodeEntries,
+  NodeNetworkLog,
+  PeerProblem,
+  Refusal,
+} from './types.ts';
 
 export class PeerProgrammer {
   readonly #backend: Backend;
@@ -34,7 +41,7 @@ export class PeerProgrammer {
 
   /** Nodes that are programmed. */
   get peers(): readonly string[] {
-    return [...this.#planned.keys()];
+    return [...this.#planned.keys()].sort();
   }
 
   get problems(): ReadonlyMap<string, PeerProblem> {

@@ -117,3 +117,8 @@ export interface Refusal {
   readonly key: string;
   readonly message: string;
 }
+
+export interface NodeNetworkLog {
+  info(message: string): void;
+  warn(message: string): void;
+}

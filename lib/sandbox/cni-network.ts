@@ -21,7 +21,7 @@ export class CniNetwork implements PodNetwork {
   }
 
   async setup(request: NetworkRequest): Promise<string[]> {
-    const list = loadDefault(this.#confDir);
+    const list = withoutIdle(loadDefault(this.#confDir), request);
     replaceFile(request.config, JSON.stringify(toJson(list)), { durable: false });
     const result = await this.#cni.addNetworkList(list, attachment(request)).catch((error: unknown) => {
       // A failure has been undone, unless it says otherwise: then there is nothing that teardown could take away.
@@ -45,6 +45,15 @@ export class CniNetwork implements PodNetwork {
     if (this.#isOwn(list.name)) await this.#cni.gcNetworkList(list, valid);
     else await this.#cni.forgetStale(list, valid);
   }
+}
+
+/**
+ * Without portmap for a Pod that has no host ports: it would do nothing, at the price of a process an ADD and a DEL. What
+ * is left out is left out of the Pod's record too, so that its DEL takes away what its ADD made.
+ */
+function withoutIdle(list: NetworkList, { portMappings }: NetworkRequest): NetworkList {
+  if (portMappings.length > 0) return list;
+  return { ...list, plugins: list.plugins.filter(({ type }) => type !== 'portmap') };
 }
 
 const toJson = ({ name, cniVersion, disableCheck, disableGC, plugins }: NetworkList) => ({

@@ -65,9 +65,10 @@ t.test('the default conflist', async (t) => {
           routes: [{ dst: '0.0.0.0/0' }],
         },
       },
+      { type: 'portmap', capabilities: { portMappings: true } },
     ],
   });
-  t.equal(parseList(conflist).plugins.length, 1);
+  t.equal(parseList(conflist).plugins.length, 2);
   t.equal(bridgeName(''), 'podwire0');
   t.equal(bridgeName('abc123'), 'pwabc123');
 });
