@@ -1,7 +1,19 @@
 // The direction of imports of docs/architecture.md: each layer may import only what stands below it.
 const layers = [
-  'exec', 'kernel', 'api', 'store', 'cni', 'container', 'sandbox',
-  'service-proxy', 'node-network', 'kubelet', 'controllers', 'apiserver', 'lab',
+  'exec',
+  'kernel',
+  'api',
+  'store',
+  'cni',
+  'container',
+  'sandbox',
+  'service-proxy',
+  'node-network',
+  'kubelet',
+  'scheduler',
+  'controllers',
+  'apiserver',
+  'lab',
 ];
 const upward = layers.slice(0, -1).map((layer, at) => ({
   name: `lib-${layer}-imports-only-below`,
@@ -15,7 +27,8 @@ module.exports = {
     ...upward,
     {
       name: 'plugins-know-no-kubelet',
-      comment: 'a CNI plugin is an executable of its own: kernel/, exec/ and the protocol types of lib/cni only',
+      comment:
+        'a CNI plugin is an executable of its own: kernel/, exec/ and the protocol types of lib/cni only',
       severity: 'error',
       from: { path: '^cni-plugins/' },
       to: { path: '^(cmd|lib/(?!exec|kernel|cni)[^/]+)/' },

@@ -13,6 +13,10 @@ import { readText } from './http.ts';
 /** Flags of `up` that go on to podwired as they are. */
 export interface DaemonFlags {
   podCidr?: string;
+  clusterCidr?: string;
+  nodeCidrMaskSizeIpv4?: string;
+  nodeCidrMaskSizeIpv6?: string;
+  serviceCidr?: string;
   runtime?: string;
   nodeName?: string;
   nodeIp?: string;
@@ -115,6 +119,10 @@ export async function startPodwired(
 
 const passedOn: ReadonlyArray<readonly [keyof DaemonFlags, string]> = [
   ['podCidr', '--pod-cidr'],
+  ['clusterCidr', '--cluster-cidr'],
+  ['nodeCidrMaskSizeIpv4', '--node-cidr-mask-size-ipv4'],
+  ['nodeCidrMaskSizeIpv6', '--node-cidr-mask-size-ipv6'],
+  ['serviceCidr', '--service-cidr'],
   ['runtime', '--runtime'],
   ['nodeName', '--node-name'],
   ['nodeIp', '--node-ip'],

@@ -59,7 +59,11 @@ function addNodeVerbs(program: Command): void {
   program
     .command('up')
     .description('start podwired in the background and wait until it is ready')
-    .option('--pod-cidr <cidr>', "the Pods' addresses (default: 10.244.0.0/24)")
+    .option('--cluster-cidr <cidr>', 'the addresses of all Pods of the cluster (default: 10.244.0.0/16)')
+    .option('--node-cidr-mask-size-ipv4 <bits>', "prefix length of a node's IPv4 subnet (default: 24)")
+    .option('--node-cidr-mask-size-ipv6 <bits>', "prefix length of a node's IPv6 subnet (default: 64)")
+    .option('--service-cidr <cidr>', 'the addresses of Services (default: 10.96.0.0/12)')
+    .option('--pod-cidr <cidr>', "this node's subnet, given by hand (default: one of the cluster's)")
     .addOption(new Option('--runtime <name>', 'OCI runtime').choices(['crun', 'runc']))
     .option('--node-name <name>', "this node's name (default: the host name)")
     .option('--node-ip <ip>', "this node's address (default: the one of the default route)")

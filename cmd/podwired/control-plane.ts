@@ -6,6 +6,9 @@ import type { Admit } from '../../lib/api/admission.ts';
 import { ApiError } from '../../lib/api/errors.ts';
 import type { ApiObject, Pod } from '../../lib/api/types.ts';
 import { Registry } from '../../lib/apiserver/registry.ts';
+import type { ClusterRanges } from '../../lib/controllers/cluster-ranges.ts';
+import { startControllers } from '../../lib/controllers/index.ts';
+import { admitNodeSubnets, NodeIpam } from '../../lib/controllers/node-ipam.ts';
 import { messageOf } from '../../lib/exec/errors.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { mirrorAnnotation, sourceAnnotation } from '../../lib/kubelet/layout.ts';
@@ -13,6 +16,8 @@ import { openSqliteStore } from '../../lib/store/sqlite.ts';
 
 export interface ControlPlane {
   readonly registry: Registry;
+  /** Starts the controllers. */
+  lead(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -20,6 +25,7 @@ export interface ControlPlaneOptions {
   readonly paths: NodePaths;
   /** This machine's own node. */
   readonly nodeName: string;
+  readonly ranges: ClusterRanges;
   /** True for the uid of a static Pod of this node. */
   readonly isStaticUid: (uid: string) => boolean;
   readonly log: Logger;
@@ -31,16 +37,24 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     path: join(paths.state, 'store.db'),
     onError: (error) => log.error({ err: error }, `store: ${messageOf(error)}`),
   });
-  const registry = new Registry({
+  const registry: Registry = new Registry({
     store,
-    admit: [assignTo(nodeName), refuseForeignMirrors(isStaticUid)],
+    admit: [
+      assignTo(nodeName),
+      refuseForeignMirrors(isStaticUid),
+      admitNodeSubnets(() => ({ client: registry, ipam })),
+    ],
     isServed: (node) => node === nodeName,
     onError: (error) => log.error({ err: error }, 'the registry failed'),
   });
+  const ipam = new NodeIpam(registry, options.ranges.pods);
   await registry.start();
+  const stop = new AbortController();
   return {
     registry,
+    lead: () => startControllers({ client: registry, ipam, log, signal: stop.signal }),
     close: async () => {
+      stop.abort();
       await registry.close();
       await store.close();
     },

@@ -3,11 +3,12 @@
 import { mkdirSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { createApiServer } from '../../lib/apiserver/server.ts';
+import { clusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { startControlPlane } from './control-plane.ts';
 import { type Flags, rememberFlags } from './flags.ts';
 import { checkGround, prepareNode, rangeToLeave, type RunningNode } from './node.ts';
-import { nodeName } from './node-facts.ts';
+import { checkHost, nodeName } from './node-facts.ts';
 import { purgeNode } from './purge.ts';
 import { registerPodwireRoutes } from './routes.ts';
 import { version } from './version.ts';
@@ -26,16 +27,14 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
   const name = nodeName(options.nodeName);
   const nodeOptions = { ...options, name, log };
   const ground = checkGround(nodeOptions);
-  rangeToLeave(nodeOptions);
+  const ranges = clusterRanges(options);
+  checkHost(options, ranges);
+  rangeToLeave(paths, options.podCidr);
   makeFolders(paths);
   let node: RunningNode | undefined;
   const isStaticUid = (uid: string): boolean => node?.kubelet.isStaticUid(uid) ?? false;
-  const { registry, close: closeControlPlane } = await startControlPlane({
-    paths,
-    nodeName: name,
-    isStaticUid,
-    log,
-  });
+  const controlPlane = await startControlPlane({ paths, nodeName: name, ranges, isStaticUid, log });
+  const { registry } = controlPlane;
   const running = await prepareNode(nodeOptions, registry, ground);
   node = running;
   const { kubelet, images, streams } = running;
@@ -58,12 +57,13 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
   const { paths: _, ...flags } = options;
   rememberFlags(paths, flags);
   ready = true;
-  log.info({ socket: paths.socket, node: name, podCidr: options.podCidr }, 'podwired is ready');
+  log.info({ socket: paths.socket, node: name }, 'podwired is ready');
+  await controlPlane.lead();
   return {
     close: async () => {
       await server.close();
       await running.close();
-      await closeControlPlane();
+      await controlPlane.close();
     },
   };
 }

@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { messageOf } from '../../lib/exec/errors.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
 import { backendNames } from '../../lib/node-network/types.ts';
+import { rangeDefaults } from '../../lib/controllers/cluster-ranges.ts';
 import { startDaemon } from './daemon.ts';
 import { type Flags, rememberedFlags } from './flags.ts';
 import { createLog } from './log.ts';
@@ -20,12 +21,30 @@ const program = new Command('podwired')
     'Runs Pods on this machine: the API, the kubelet, the node network. Usually started by "podwire up".',
   )
   .option('--root <dir>', 'put every path below DIR, so that several nodes can share a machine', '/')
-  .option('--pod-cidr <cidr>', "the Pods' addresses on this node", '10.244.0.0/24')
   .addOption(
     new Option('--network-backend <name>', 'how Pods reach those of other nodes')
       .choices(backendNames)
       .default('vxlan'),
   )
+  .option(
+    '--cluster-cidr <cidr>',
+    'the addresses of all Pods, one range a family with a comma between; each node gets a subnet of it',
+    rangeDefaults.clusterCidr,
+  )
+  .option(
+    '--node-cidr-mask-size-ipv4 <bits>',
+    "prefix length of a node's IPv4 subnet",
+    positive,
+    rangeDefaults.nodeCidrMaskSizeIpv4,
+  )
+  .option(
+    '--node-cidr-mask-size-ipv6 <bits>',
+    "prefix length of a node's IPv6 subnet",
+    positive,
+    rangeDefaults.nodeCidrMaskSizeIpv6,
+  )
+  .option('--service-cidr <cidr>', 'the addresses of Services', rangeDefaults.serviceCidr)
+  .option('--pod-cidr <cidr>', "this node's subnet, given by hand (default: one of the cluster's)")
   .option('--node-name <name>', "the node's name (default: the host name)")
   .option('--node-ip <ip>', "the node's address (default: the one that the default route uses)")
   .addOption(new Option('--runtime <name>', 'OCI runtime').choices(['crun', 'runc']).default('crun'))

@@ -2,6 +2,13 @@
 // Assumes /proc and /etc of a Linux machine. A few file reads and one process, once.
 import { isIP } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
+import { type Cidr, parseCidr } from '../../lib/cni/address.ts';
+import {
+  type ClusterRanges,
+  type HostNetwork,
+  hostFault,
+  refuseServiceRange,
+} from '../../lib/controllers/cluster-ranges.ts';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
 import { readIfThere } from '../../lib/kernel/files.ts';
@@ -19,6 +26,26 @@ export function nodeName(given: string | undefined): string {
       `node name "${name}": expected a DNS name; give one with --node-name`,
     );
   return name;
+}
+
+/**
+ * The ranges that Pods and Services will have must not be ones that this machine's own links have.
+ * @throws PodwireError HOST_IN_RANGE, RANGES_OVERLAP
+ */
+export function checkHost(flags: { readonly podCidr?: string }, ranges: ClusterRanges): void {
+  const { services } = ranges;
+  // With a subnet given by hand this node takes nothing of the cluster's range; who joins is checked against that.
+  const byHand = flags.podCidr?.split(',').map((text) => parseCidr(text.trim()) as Cidr);
+  for (const cidr of byHand ?? []) refuseServiceRange('--pod-cidr', cidr, services);
+  const fault = hostFault({ pods: byHand ?? ranges.pods.map(({ cidr }) => cidr), services }, hostNetworks());
+  if (fault !== undefined) throw new PodwireError('HOST_IN_RANGE', fault);
+}
+
+/** The networks this machine's links are on. */
+export function hostNetworks(): HostNetwork[] {
+  return Object.entries(networkInterfaces()).flatMap(([device, addresses = []]) =>
+    addresses.flatMap(({ cidr, internal }) => (cidr === null || internal ? [] : [{ device, address: cidr }])),
+  );
 }
 
 /** The address given, or the IPv4 address of the default route's interface, else the first that is not loopback, else 127.0.0.1. */

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Client } from '../../lib/api/client.ts';
 import { ApiError } from '../../lib/api/errors.ts';
-import type { Pod } from '../../lib/api/types.ts';
+import type { Node, Pod } from '../../lib/api/types.ts';
 import { explainScript } from '../../lib/cni/explain.ts';
 import { Cni } from '../../lib/cni/runtime.ts';
 import type { ImageStore } from '../../lib/container/image-store.ts';
@@ -21,12 +21,12 @@ import { Kubelet } from '../../lib/kubelet/kubelet.ts';
 import { runtimeUid } from '../../lib/kubelet/layout.ts';
 import { registerNode } from '../../lib/kubelet/node-status.ts';
 import { NodeStreams } from '../../lib/kubelet/streams.ts';
-import { bridgeName, networkName, parsePodCidr } from '../../lib/node-network/conflist.ts';
+import { bridgeName, generatedRanges, networkName, parsePodCidr } from '../../lib/node-network/conflist.ts';
 import { type RunningNodeNetwork, startNodeNetwork } from '../../lib/node-network/loop.ts';
 import { CniNetwork } from '../../lib/sandbox/cni-network.ts';
 import { LocalRuntime } from '../../lib/sandbox/service.ts';
 import { setUpCgroups } from './cgroups.ts';
-import { type Flags, rememberedFlags } from './flags.ts';
+import type { Flags } from './flags.ts';
 import { needProgram, nodeDns, nodeIp, pauseArgv, runtimeVersion } from './node-facts.ts';
 import { decodeStaticPod } from './static-manifest.ts';
 import { version } from './version.ts';
@@ -41,7 +41,6 @@ export interface NodeOptions extends Flags {
 export interface NodeGround {
   readonly programs: { readonly ociRuntime: string; readonly conmon: string };
   readonly ip: string;
-  readonly podCidrs: readonly string[];
 }
 
 export interface RunningNode {
@@ -58,9 +57,9 @@ export interface RunningNode {
 
 /** What is missing is told before anything is touched. @throws PodwireError */
 export function checkGround(options: NodeOptions): NodeGround {
+  if (options.podCidr !== undefined) parsePodCidr(options.podCidr);
   const ground = {
     ip: nodeIp(options.nodeIp),
-    podCidrs: parsePodCidr(options.podCidr),
     programs: { ociRuntime: needProgram(options.runtime), conmon: needProgram('conmon') },
   };
   for (const name of ['ip', 'nft', 'unshare', 'nsenter', 'start-stop-daemon']) needProgram(name);
@@ -94,12 +93,12 @@ export async function prepareNode(
     const facts = {
       name,
       ip: ground.ip,
-      podCidrs: ground.podCidrs,
+      ...(options.podCidr === undefined ? {} : { podCidrs: parsePodCidr(options.podCidr) }),
       version,
       runtimeVersion: await runtimeVersion(options.runtime, ground.programs.ociRuntime),
       maxPods: options.maxPods,
     };
-    await registerNode(client, facts, stop.signal);
+    await leaveOldRange(paths, await registerNode(client, facts, stop.signal));
     network = await startNetwork(options, client, ground);
     await kubelet.start();
   };
@@ -112,14 +111,16 @@ export async function prepareNode(
   return { kubelet, images, streams, explain: (pod) => explain(paths, runtime, pod), start, close };
 }
 
-/** cgroups, and a bridge that has another range than the node's now. */
-async function prepareKernel(options: NodeOptions): Promise<void> {
-  const { paths, log } = options;
-  const oldRange = rangeToLeave(options);
+/** cgroups. */
+async function prepareKernel({ paths, log }: NodeOptions): Promise<void> {
   const prepared = await setUpCgroups(paths);
   if (prepared.mounted.length > 0)
     log.info({ mounted: prepared.mounted }, 'cgroup controllers mounted as v1 for crun');
-  if (oldRange) await deleteLink(bridgeName(paths.tag)); // it has that range's gateway address
+}
+
+/** The bridge of the subnets that were this node's until now has their gateway's address. @throws as rangeToLeave */
+async function leaveOldRange(paths: NodePaths, { spec }: Node): Promise<void> {
+  if (rangeToLeave(paths, spec?.podCIDRs?.join())) await deleteLink(bridgeName(paths.tag));
 }
 
 /** The network that all Pods of this node share, and the way to those of the others. */
@@ -131,16 +132,16 @@ function startNetwork(options: NodeOptions, client: Client, ground: NodeGround):
     address: ground.ip,
     backend: { name: options.networkBackend ?? 'vxlan' },
     paths,
-    clusterCidrs: ground.podCidrs,
+    clusterCidrs: options.clusterCidr.split(','),
     trace: nodeTrace(paths),
     log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },
   });
 }
 
 /** The Pods' range of the last start where it is another one now. @throws PodwireError while Pods have addresses of it */
-export function rangeToLeave({ paths, podCidr }: NodeOptions): string | undefined {
-  const former = rememberedFlags(paths)?.podCidr;
-  if (former === undefined || former === podCidr) return undefined;
+export function rangeToLeave(paths: NodePaths, podCidr: string | undefined): string | undefined {
+  const former = generatedRanges(paths);
+  if (!podCidr || !former || former === parsePodCidr(podCidr).join()) return undefined;
   const pods = existsSync(paths.sandboxes) ? readdirSync(paths.sandboxes).length : 0;
   if (pods === 0) return former;
   throw new PodwireError(

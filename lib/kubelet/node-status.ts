@@ -11,8 +11,8 @@ import { readIfThere } from '../kernel/files.ts';
 export interface NodeInput {
   readonly name: string;
   readonly ip: string;
-  /** One an address family. */
-  readonly podCidrs: readonly string[];
+  /** Its subnets, one an address family, where they are given by hand. */
+  readonly podCidrs?: readonly string[];
   readonly version: string;
   /** e.g. crun://1.8.1 */
   readonly runtimeVersion: string;
@@ -32,7 +32,7 @@ const archNames: Record<string, string> = {
 /** Registers the node and keeps its heartbeat until the signal aborts. */
 export async function registerNode(client: Client, input: NodeInput, signal: AbortSignal): Promise<Node> {
   const beat = async (): Promise<Node> => {
-    const current = await ensureNode(client, input); // somebody may have deleted it
+    const current = await ensureNode(client, input.name, input.podCidrs); // somebody may have deleted it
     const { resourceVersion: _, ...metadata } = current.metadata;
     return client.updateStatus('nodes', {
       ...current,
@@ -46,25 +46,24 @@ export async function registerNode(client: Client, input: NodeInput, signal: Abo
   return node;
 }
 
-async function ensureNode(client: Client, input: NodeInput): Promise<Node> {
-  const spec = { podCIDR: input.podCidrs[0], podCIDRs: [...input.podCidrs] };
+/**
+ * The Node of this machine, made when there is none. `podCidrs`: its subnets where they are given by hand.
+ * @throws ApiError Conflict when another node has these
+ */
+export async function ensureNode(client: Client, name: string, podCidrs?: readonly string[]): Promise<Node> {
+  const spec = podCidrs && { podCIDR: podCidrs[0], podCIDRs: [...podCidrs] };
   const labels = {
-    'kubernetes.io/hostname': input.name,
+    'kubernetes.io/hostname': name,
     'kubernetes.io/os': 'linux',
     'kubernetes.io/arch': archNames[arch()] ?? arch(),
   };
   try {
-    const found = await client.get('nodes', { name: input.name });
-    if (found.spec?.podCIDRs?.join() === input.podCidrs.join()) return found;
-    return await client.patch('nodes', { name: input.name }, { metadata: { labels }, spec });
+    const found = await client.get('nodes', { name });
+    if (!spec || found.spec?.podCIDRs?.join() === spec.podCIDRs.join()) return found;
+    return await client.patch('nodes', { name }, { metadata: { labels }, spec });
   } catch (error) {
     if (!isReason(error, 'NotFound')) throw error;
-    return client.create('nodes', {
-      apiVersion: 'v1',
-      kind: 'Node',
-      metadata: { name: input.name, labels },
-      spec,
-    });
+    return client.create('nodes', { apiVersion: 'v1', kind: 'Node', metadata: { name, labels }, spec });
   }
 }
 

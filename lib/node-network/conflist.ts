@@ -3,10 +3,10 @@
 // the namespace (kernel/netns.ts), at no cost of a plugin run. A person's own conflist in the folder wins.
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Cidr, formatIp, networkOf, overlap, parseCidr, sameIp } from '../cni/address.ts';
-import { PodwireError } from '../exec/errors.ts';
+import { formatCidr } from '../cni/address.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
 import type { NodePaths } from '../kernel/paths.ts';
+import { parseRanges, type RangeKind } from './ranges.ts';
 
 export interface DefaultNetwork {
   /** Of the node, see NodePaths: networks of several nodes on one machine must not share a name. */
@@ -19,40 +19,15 @@ export interface DefaultNetwork {
   readonly mtu?: number | undefined;
 }
 
-// Source: RFC 6890 and the IANA special-purpose registries.
-const reserved = [
-  ['0.0.0.0/8', '"this network" (0.0.0.0/8)'],
-  ['127.0.0.0/8', 'loopback (127.0.0.0/8)'],
-  ['169.254.0.0/16', 'link-local (169.254.0.0/16)'],
-  ['224.0.0.0/3', 'multicast and reserved (224.0.0.0/3)'],
-  ['::/127', 'loopback (::1)'],
-  ['fe80::/10', 'link-local (fe80::/10)'],
-  ['ff00::/8', 'multicast (ff00::/8)'],
-].map(([cidr, what]) => ({ cidr: parseCidr(cidr as string) as Cidr, what }));
+const podCidrKind: RangeKind = {
+  code: 'INVALID_POD_CIDR',
+  what: 'pod CIDR',
+  example: '10.244.0.0/24',
+  longest: { 4: 30, 6: 126 },
+};
 
 /** The ranges of a --pod-cidr, checked. @throws PodwireError INVALID_POD_CIDR that names the value */
-export function parsePodCidr(podCidr: string): string[] {
-  const texts = podCidr.split(',').map((text) => text.trim());
-  const cidrs = texts.map((text) => {
-    const cidr = parseCidr(text);
-    const bad = (what: string) =>
-      new PodwireError('INVALID_POD_CIDR', `pod CIDR ${JSON.stringify(text)}: ${what}`);
-    if (!cidr) throw bad('expected a network such as 10.244.0.0/24');
-    if (!sameIp(cidr.ip, networkOf(cidr)))
-      throw bad(`has host bits; did you mean ${formatIp(networkOf(cidr))}/${cidr.length}?`);
-    if (cidr.length > (cidr.ip.family === 4 ? 30 : 126)) throw bad('has no room for Pods');
-    const special = reserved.find((range) => overlap(range.cidr, cidr));
-    if (special) throw bad(`overlaps ${special.what}; expected a private network such as 10.244.0.0/24`);
-    return cidr;
-  });
-  const families = cidrs.map((cidr) => cidr.ip.family);
-  if (new Set(families).size !== families.length)
-    throw new PodwireError(
-      'INVALID_POD_CIDR',
-      `pod CIDR ${JSON.stringify(podCidr)}: expected at most one range an address family`,
-    );
-  return texts;
-}
+export const parsePodCidr = (podCidr: string): string[] => parseRanges(podCidr, podCidrKind).map(formatCidr);
 
 /** Bridge of a node: `podwire0`, or `pw<tag>` where several nodes share a machine. */
 export const bridgeName = (tag: string): string => (tag === '' ? 'podwire0' : `pw${tag}`);
@@ -84,6 +59,17 @@ export function defaultConflist({ tag, podCidr, bridge, dataDir, mtu }: DefaultN
       { type: 'portmap', capabilities: { portMappings: true } },
     ],
   };
+}
+
+/** The node's subnets as podwire last wrote them into a conflist, with a comma between; undefined when it never did. */
+export function generatedRanges(paths: NodePaths): string | undefined {
+  try {
+    const text = readIfThere(join(paths.cni, 'generated.conflist')) ?? '{}';
+    const { plugins } = JSON.parse(text) as { plugins?: { ipam?: { ranges?: { subnet: string }[][] } }[] };
+    return plugins?.[0]?.ipam?.ranges?.map(([range]) => range?.subnet).join();
+  } catch {
+    return undefined; // cut short by a full disk: as good as none
+  }
 }
 
 /**
