@@ -154,10 +154,17 @@ export function processesOf(root: string): number[] {
     .map(Number);
 }
 
+/** '' when it has ended meanwhile. */
+function cmdline(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
 function daemonPid(root: string): number {
-  const found = processesOf(root).filter((pid) =>
-    readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('podwired.mjs'),
-  );
+  const found = processesOf(root).filter((pid) => cmdline(pid).includes('podwired.mjs'));
   if (found[0] === undefined) throw new Error('podwired does not run');
   return found[0];
 }
@@ -168,9 +175,7 @@ export function leftovers(paths: NodePaths): string[] {
   return [
     ...listMounts(paths.root).map((path) => `mount ${path}`),
     ...links.map((name) => `link ${name}`),
-    ...processesOf(paths.root).map(
-      (pid) => `process ${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`,
-    ),
+    ...processesOf(paths.root).map((pid) => `process ${pid} ${cmdline(pid).replaceAll('\0', ' ')}`),
     ...cgroupProcs(paths.cgroup).map((pid) => `process ${pid} in cgroup ${paths.cgroup}`),
     ...cgroupFolders(paths.cgroup).map((path) => `cgroup ${path}`),
   ];
