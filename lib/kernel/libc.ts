@@ -18,6 +18,7 @@ export interface Libc {
   rename(from: string, to: string): number;
   flock(fd: number, operation: number): number;
   socket(domain: number, type: number, protocol: number): number;
+  bind(fd: number, address: Uint8Array): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
   send(fd: number, bytes: Uint8Array, length: number): number;
   recv(fd: number, into: Uint8Array, length: number, flags: number): number;
@@ -33,6 +34,7 @@ const numbers = {
     socket: 41,
     sendto: 44,
     recvfrom: 45,
+    bind: 49,
     setsockopt: 54,
     flock: 73,
     statfs: 137,
@@ -50,6 +52,7 @@ const numbers = {
     write: 64,
     close: 57,
     socket: 198,
+    bind: 200,
     sendto: 206,
     recvfrom: 207,
     setsockopt: 208,
@@ -116,6 +119,7 @@ function calls(call: SystemCall, nr: Numbers): Libc {
     rename: (from, to) => call(nr.renameat2, here, text(from), here, text(to)),
     flock: (fd, operation) => call(nr.flock, fd, operation),
     socket: (domain, type, protocol) => call(nr.socket, domain, type, protocol),
+    bind: (fd, address) => call(nr.bind, fd, address, address.length),
     setsockopt: (fd, level, name, value) => call(nr.setsockopt, fd, level, name, value, value.length),
     send: (fd, bytes, length) => call(nr.sendto, fd, bytes, length),
     recv: (fd, into, length, flags) => call(nr.recvfrom, fd, into, length, flags),
