@@ -206,9 +206,11 @@ export class HealthProber {
   #receive(socket: Socket, bytes: Buffer, from: RemoteInfo): void {
     const message = decode(bytes);
     if (!message) return;
-    if ('answer' in message) return this.#takeAnswer(message.answer);
-    const { question } = message;
-    if (!this.#known.has(question.from)) return;
+    if ('answer' in message) this.#takeAnswer(message.answer);
+    else if (this.#known.has(message.question.from)) this.#answer(socket, message.question, from);
+  }
+
+  #answer(socket: Socket, question: Question, from: RemoteInfo): void {
     const heard = this.#heard.get(question.from) ?? { overlay: 0, unchecked: 0 };
     if (question.way !== 'underlay')
       this.#heard.set(question.from, { ...heard, [question.way]: question.round });
