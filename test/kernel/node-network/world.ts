@@ -58,7 +58,7 @@ export async function makeWorld(count: number) {
   const netns = (number: number): string => `${stem}-n${number}`;
   const root = (number: number): string => join(dir, `n${number}`);
   const inside = (space: string, ...argv: string[]): string =>
-    execFileSync('nsenter', [`--net=/run/netns/${space}`, ...argv], { encoding: 'utf8' });
+    execFileSync('nsenter', [`--net=/run/netns/${space}`, ...argv], { encoding: 'utf8', stdio: 'pipe' });
   for (let number = 1; number <= count; number++) {
     const node = makeSpace(`n${number}`);
     batch(
@@ -193,4 +193,30 @@ export async function eventually(what: () => boolean | Promise<boolean>, ms = 30
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return false;
+}
+
+const flowCode = `
+const [to] = process.argv.slice(1);
+const socket = require('node:dgram').createSocket('udp4');
+let sent = 0, received = 0, ended = false;
+socket.on('message', () => { received++; });
+const timer = setInterval(() => { sent++; socket.send('x', 7000, to); }, 5);
+process.stdin.on('data', () => {
+  if (ended) return;
+  ended = true;
+  clearInterval(timer);
+  setTimeout(() => { console.log(JSON.stringify({ sent, received })); process.exit(0); }, 300);
+});
+process.stdin.on('end', () => process.exit(1));
+`;
+
+/** Datagrams every 5 ms to a listener (cni/echo.ts) in another namespace, until they are counted. */
+export function startFlow(netns: string, to: string): () => Promise<{ sent: number; received: number }> {
+  const argv = [`--net=/run/netns/${netns}`, process.execPath, '-e', flowCode, to];
+  const flow = spawn('nsenter', argv, { stdio: ['pipe', 'pipe', 'inherit'] });
+  return async () => {
+    flow.stdin.write('\n');
+    const [line] = await once(createInterface({ input: flow.stdout }), 'line');
+    return JSON.parse(String(line));
+  };
 }
