@@ -1,7 +1,8 @@
 // What the daemon finds out about its machine at start: name, address, DNS, pause program, runtime version.
 // Assumes /proc and /etc of a Linux machine. A few file reads and one process, once.
+import { statfsSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { hostname, networkInterfaces } from 'node:os';
+import { availableParallelism, hostname, networkInterfaces, totalmem } from 'node:os';
 import { type Cidr, parseCidr } from '../../lib/cni/address.ts';
 import {
   type ClusterRanges,
@@ -14,6 +15,7 @@ import { run } from '../../lib/exec/exec.ts';
 import { readIfThere } from '../../lib/kernel/files.ts';
 import { defaultRouteDevice } from '../../lib/kernel/link.ts';
 import { findProgram } from '../../lib/exec/find-program.ts';
+import type { NodeAmounts } from '../../lib/kubelet/field-refs.ts';
 import type { NodeDns } from '../../lib/kubelet/sandbox-config.ts';
 import { parseResolvConf } from '../../lib/sandbox/etc-files.ts';
 
@@ -92,4 +94,10 @@ export function needProgram(name: string): string {
 export async function runtimeVersion(name: string, path: string): Promise<string> {
   const { stdout } = await run({ argv: [path, '--version'] });
   return `${name}://${/version\s+(\S+)/.exec(stdout)?.[1] ?? 'unknown'}`;
+}
+
+/** What the machine has for Pods; the disk is the one that holds `folder`. */
+export function nodeAmounts(folder: string): NodeAmounts {
+  const { blocks, bsize } = statfsSync(folder);
+  return { cpu: availableParallelism(), memory: totalmem(), ephemeralStorage: blocks * bsize };
 }

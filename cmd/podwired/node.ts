@@ -27,7 +27,7 @@ import { CniNetwork } from '../../lib/sandbox/cni-network.ts';
 import { LocalRuntime } from '../../lib/sandbox/service.ts';
 import { setUpCgroups } from './cgroups.ts';
 import type { Flags } from './flags.ts';
-import { needProgram, nodeDns, nodeIp, pauseArgv, runtimeVersion } from './node-facts.ts';
+import { needProgram, nodeAmounts, nodeDns, nodeIp, pauseArgv, runtimeVersion } from './node-facts.ts';
 import { decodeStaticPod } from './static-manifest.ts';
 import { version } from './version.ts';
 
@@ -77,7 +77,14 @@ export async function prepareNode(
   const { runtime, images } = makeRuntime(options, ground.programs);
   await images.recover();
   const dns = nodeDns(options.clusterDns, options.clusterDomain);
-  const node = { name, hostname: hostname(), ip: ground.ip, dns, pidsLimit: options.podPidsLimit };
+  const node = {
+    name,
+    hostname: hostname(),
+    ip: ground.ip,
+    dns,
+    pidsLimit: options.podPidsLimit,
+    amounts: nodeAmounts(paths.state),
+  };
   const kubelet = new Kubelet({
     client,
     runtime,

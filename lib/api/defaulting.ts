@@ -33,9 +33,7 @@ function defaultContainer(container: Container, spec: PodSpec): void {
     port.protocol ||= 'TCP';
     if (spec.hostNetwork) port.hostPort ||= port.containerPort;
   }
-  for (const { valueFrom } of container.env ?? []) {
-    if (valueFrom?.fieldRef) valueFrom.fieldRef.apiVersion ||= 'v1';
-  }
+  for (const { valueFrom } of container.env ?? []) if (valueFrom) defaultRefs(valueFrom);
   const { limits } = container.resources;
   if (limits) container.resources.requests = { ...limits, ...container.resources.requests };
 }
@@ -61,6 +59,19 @@ function defaultVolume(volume: Volume): void {
   const sources = Object.keys(volume).filter((key) => key !== 'name');
   if (sources.length === 0) volume.emptyDir = {};
   if (volume.hostPath) volume.hostPath.type ??= '';
+  for (const kind of ['configMap', 'secret', 'downwardAPI', 'projected'] as const) {
+    const source = volume[kind];
+    if (source) source.defaultMode ??= 0o644;
+  }
+  const projected = (volume.projected?.sources ?? []).flatMap((source) => source.downwardAPI?.items ?? []);
+  for (const item of [...(volume.downwardAPI?.items ?? []), ...projected]) defaultRefs(item);
+}
+
+type Refs = NonNullable<NonNullable<Container['env']>[number]['valueFrom']>;
+
+function defaultRefs({ fieldRef, resourceFieldRef }: Pick<Refs, 'fieldRef' | 'resourceFieldRef'>): void {
+  if (fieldRef) fieldRef.apiVersion ||= 'v1';
+  if (resourceFieldRef) resourceFieldRef.divisor ??= '0';
 }
 
 /** Always for `:latest` or no tag at all, else IfNotPresent. A digest pins the image, whatever its tag. */

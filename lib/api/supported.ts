@@ -28,7 +28,18 @@ const supported: Readonly<Record<string, readonly string[]>> = {
     ...['automountServiceAccountToken', 'enableServiceLinks'],
   ],
   Container: [
-    ...['name', 'image', 'command', 'args', 'workingDir', 'env', 'ports', 'volumeMounts', 'resources'],
+    ...[
+      'name',
+      'image',
+      'command',
+      'args',
+      'workingDir',
+      'env',
+      'envFrom',
+      'ports',
+      'volumeMounts',
+      'resources',
+    ],
     ...[
       'imagePullPolicy',
       'securityContext',
@@ -41,16 +52,20 @@ const supported: Readonly<Record<string, readonly string[]>> = {
   ],
   ContainerPort: ['containerPort', 'name', 'protocol'],
   EnvVar: ['name', 'value', 'valueFrom'],
-  EnvVarSource: ['fieldRef'],
+  EnvVarSource: ['fieldRef', 'resourceFieldRef', 'configMapKeyRef', 'secretKeyRef'],
   ResourceRequirements: ['limits', 'requests'],
-  VolumeMount: ['name', 'mountPath', 'readOnly', 'mountPropagation'],
-  Volume: ['name', 'emptyDir', 'hostPath'],
+  VolumeMount: [
+    ...['name', 'mountPath', 'readOnly', 'recursiveReadOnly', 'mountPropagation', 'subPath', 'subPathExpr'],
+  ],
+  Volume: ['name', 'emptyDir', 'hostPath', 'configMap', 'secret', 'downwardAPI', 'projected'],
+  VolumeProjection: ['configMap', 'secret', 'downwardAPI'],
   SecurityContext: [
     ...['privileged', 'readOnlyRootFilesystem', 'allowPrivilegeEscalation', 'runAsUser', 'runAsGroup'],
     ...['runAsNonRoot', 'capabilities', 'seccompProfile'],
   ],
   PodSecurityContext: [
     ...['runAsUser', 'runAsGroup', 'runAsNonRoot', 'supplementalGroups', 'sysctls', 'seccompProfile'],
+    ...['fsGroup', 'fsGroupChangePolicy'],
   ],
   SeccompProfile: ['type'],
 };
@@ -60,7 +75,6 @@ const harmlessValues: Readonly<Record<string, readonly unknown[]>> = {
   'PodSpec.hostUsers': [true],
   'SecurityContext.procMount': ['Default'],
   'PodSecurityContext.supplementalGroupsPolicy': ['Merge'],
-  'VolumeMount.recursiveReadOnly': ['Disabled'],
 };
 
 /** Values that are refused, of fields that are otherwise there. Key: Type.field */
@@ -86,10 +100,6 @@ export const safeSysctls: readonly string[] = [
   'net.ipv4.tcp_wmem',
 ];
 
-const supportedFieldRefs = [
-  ...['metadata.name', 'metadata.namespace', 'metadata.uid', 'spec.nodeName', 'spec.serviceAccountName'],
-  ...['status.hostIP', 'status.podIP', 'status.podIPs'],
-];
 const supportedResources = ['cpu', 'memory', 'ephemeral-storage'];
 
 /** A Forbidden for each field or value that this version would have to ignore. */
@@ -139,16 +149,6 @@ function isNothing(value: unknown, key: string): boolean {
 
 function refuseDetails(spec: PodSpec, errors: FieldError[]): void {
   for (const { container, path } of placedContainers(spec)) {
-    container.env?.forEach((variable, index) => {
-      const fieldPath = variable.valueFrom?.fieldRef?.fieldPath;
-      if (fieldPath === 'status.hostIPs')
-        errors.push(
-          forbidden(
-            `${path}.env[${index}].valueFrom.fieldRef.fieldPath`,
-            `${JSON.stringify(fieldPath)} is ${later}`,
-          ),
-        );
-    });
     for (const kind of ['limits', 'requests'] as const) {
       for (const resource of Object.keys(container.resources?.[kind] ?? {})) {
         if (!supportedResources.includes(resource))
@@ -157,12 +157,10 @@ function refuseDetails(spec: PodSpec, errors: FieldError[]): void {
     }
   }
   spec.volumes?.forEach((volume, at) => {
-    const { medium = '', sizeLimit } = volume.emptyDir ?? {};
+    const { medium = '' } = volume.emptyDir ?? {};
     const path = `spec.volumes[${at}].emptyDir`;
     if (medium.startsWith('HugePages'))
       errors.push(forbidden(`${path}.medium`, `${JSON.stringify(medium)} is ${later}`));
-    if (sizeLimit !== undefined && medium === '')
-      errors.push(forbidden(`${path}.sizeLimit`, `${later} without medium "Memory"`));
   });
   spec.securityContext?.sysctls?.forEach((sysctl, at) => {
     if (!safeSysctls.includes(sysctl.name.replaceAll('/', '.')))
@@ -174,13 +172,3 @@ function refuseDetails(spec: PodSpec, errors: FieldError[]): void {
       );
   });
 }
-
-/** Paths a container's `fieldRef` may name; labels and annotations take a key: metadata.labels['app']. */
-export function isFieldRef(path: string): boolean {
-  if (supportedFieldRefs.includes(path) || path === 'status.hostIPs') return true;
-  return /^metadata\.(labels|annotations)\['[^']+'\]$/.test(path);
-}
-export const fieldRefPaths: readonly string[] = [
-  ...["metadata.annotations['<KEY>']", "metadata.labels['<KEY>']"],
-  ...supportedFieldRefs,
-];

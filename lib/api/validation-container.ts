@@ -1,22 +1,16 @@
 // Kubernetes' rules for one container: ports, environment, mounts, resources, security.
 // Assumes the schema check and defaulting have run. Collects every fault; O(fields); pure.
 // Source: k8s.io/kubernetes/pkg/apis/core/validation/validation.go (v1.34)
-import {
-  duplicate,
-  type FieldError,
-  forbidden,
-  invalid,
-  notFound,
-  notSupported,
-  required,
-} from './field-errors.ts';
-import { dnsLabelFault, envNameFault, portNameFault } from './names.ts';
+import { duplicate, type FieldError, invalid, required } from './field-errors.ts';
+import { dnsLabelFault, portNameFault } from './names.ts';
 import { compareQuantities } from './quantity.ts';
 import { placedContainers } from './pod-containers.ts';
-import { fieldRefPaths, isFieldRef } from './supported.ts';
 import type { Container, PodSpec } from './types.ts';
 import { pushFault } from './validation.ts';
+import { envErrors, nulFault } from './validation-env.ts';
 import { lifecycleErrors } from './validation-lifecycle.ts';
+import { seccompErrors } from './validation-security.ts';
+import { mountErrors } from './validation-volumes.ts';
 
 export function validateContainers(spec: PodSpec): FieldError[] {
   const errors: FieldError[] = [];
@@ -64,10 +58,6 @@ function imageErrors(container: Container, path: string): FieldError[] {
   return errors;
 }
 
-/** The kernel ends every argument and path at a NUL, so none can be passed on. */
-export const nulFault = (text: string): string | undefined =>
-  text.includes('\0') ? 'must not contain a NUL' : undefined;
-
 const portFault = (port: number): string | undefined =>
   port >= 1 && port <= 65535 ? undefined : 'must be between 1 and 65535, inclusive';
 
@@ -109,75 +99,6 @@ function hostPortConflicts(spec: PodSpec): FieldError[] {
       taken.add(key);
     });
   return errors;
-}
-
-function envErrors(container: Container, path: string): FieldError[] {
-  const errors: FieldError[] = [];
-  container.env?.forEach((variable, at) => {
-    const where = `${path}.env[${at}]`;
-    if (!variable.name) errors.push(required(`${where}.name`));
-    else pushFault(errors, `${where}.name`, variable.name, envNameFault(variable.name));
-    pushFault(errors, `${where}.value`, variable.value, nulFault(variable.value ?? ''));
-    const from = variable.valueFrom;
-    if (from === undefined) return;
-    const sources = Object.keys(from);
-    if (sources.length === 0)
-      errors.push(
-        invalid(
-          `${where}.valueFrom`,
-          '',
-          'must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`',
-        ),
-      );
-    if (variable.value)
-      errors.push(invalid(`${where}.valueFrom`, '', 'may not be specified when `value` is not empty'));
-    else if (sources.length > 1)
-      errors.push(invalid(`${where}.valueFrom`, '', 'may not have more than one field specified at a time'));
-    if (from.fieldRef) errors.push(...fieldRefErrors(from.fieldRef, `${where}.valueFrom.fieldRef`));
-  });
-  return errors;
-}
-
-function fieldRefErrors(ref: { apiVersion?: string; fieldPath: string }, path: string): FieldError[] {
-  if (ref.apiVersion !== 'v1') return [notSupported(`${path}.apiVersion`, ref.apiVersion, ['v1'])];
-  if (!ref.fieldPath) return [required(`${path}.fieldPath`)];
-  return isFieldRef(ref.fieldPath) ? [] : [notSupported(`${path}.fieldPath`, ref.fieldPath, fieldRefPaths)];
-}
-
-function mountErrors(container: Container, volumes: ReadonlySet<string>, path: string): FieldError[] {
-  const errors: FieldError[] = [];
-  const points = new Set<string>();
-  container.volumeMounts?.forEach((mount, at) => {
-    const where = `${path}.volumeMounts[${at}]`;
-    if (!mount.name) errors.push(required(`${where}.name`));
-    else if (!volumes.has(mount.name)) errors.push(notFound(`${where}.name`, mount.name));
-    if (!mount.mountPath) errors.push(required(`${where}.mountPath`));
-    else pushFault(errors, `${where}.mountPath`, mount.mountPath, pathFault(mount.mountPath));
-    if (points.has(mount.mountPath))
-      errors.push(invalid(`${where}.mountPath`, mount.mountPath, 'must be unique'));
-    points.add(mount.mountPath);
-    if (mount.subPath) {
-      const fault = mount.subPath.startsWith('/') ? 'must be a relative path' : backstepFault(mount.subPath);
-      pushFault(errors, `${where}.subPath`, mount.subPath, fault);
-    }
-    if (mount.mountPropagation === 'Bidirectional' && !container.securityContext?.privileged)
-      errors.push(
-        forbidden(
-          `${where}.mountPropagation`,
-          'Bidirectional mount propagation is available only to privileged containers',
-        ),
-      );
-  });
-  return errors;
-}
-
-const backstepFault = (path: string): string | undefined =>
-  path.split('/').includes('..') ? "must not contain '..'" : undefined;
-
-/** An absolute path that does not climb. Stricter than Kubernetes, which lets `..` in a mountPath pass to the runtime. */
-export function pathFault(path: string): string | undefined {
-  if (!path.startsWith('/')) return 'must be an absolute path';
-  return backstepFault(path) ?? nulFault(path);
 }
 
 /** What the kernel would refuse, or no program could live with, is better said here than by a container that fails. */
@@ -227,8 +148,7 @@ function securityErrors(container: Container, path: string): FieldError[] {
   const errors: FieldError[] = [];
   pushFault(errors, `${path}.runAsUser`, context.runAsUser, idFault(context.runAsUser));
   pushFault(errors, `${path}.runAsGroup`, context.runAsGroup, idFault(context.runAsGroup));
-  if (context.seccompProfile && !context.seccompProfile.type)
-    errors.push(required(`${path}.seccompProfile.type`));
+  errors.push(...seccompErrors(context.seccompProfile, `${path}.seccompProfile`));
   const add = context.capabilities?.add ?? [];
   for (const [list, names] of [
     ['add', add],

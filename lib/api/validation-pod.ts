@@ -3,13 +3,14 @@
 // Source: k8s.io/kubernetes/pkg/apis/core/validation/validation.go (v1.34)
 import { isIP } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
-import { duplicate, type FieldError, forbidden, invalid, notSupported, required } from './field-errors.ts';
+import { duplicate, type FieldError, forbidden, invalid, required } from './field-errors.ts';
 import { dnsLabelFault, dnsSubdomainFault, qualifiedNameFault, sysctlNameFault } from './names.ts';
-import { compareQuantities } from './quantity.ts';
 import type { Container, PodSpec } from './types.ts';
 import { pushFault, validateLabels } from './validation.ts';
+import { idFault, validateContainers } from './validation-container.ts';
 import { readinessGateErrors } from './validation-lifecycle.ts';
-import { idFault, pathFault, validateContainers } from './validation-container.ts';
+import { seccompErrors } from './validation-security.ts';
+import { volumeErrors } from './validation-volumes.ts';
 
 export function validatePodSpec(spec: PodSpec): FieldError[] {
   return [
@@ -22,34 +23,6 @@ export function validatePodSpec(spec: PodSpec): FieldError[] {
     ...tolerationErrors(spec),
     ...readinessGateErrors(spec),
   ];
-}
-
-function volumeErrors(spec: PodSpec): FieldError[] {
-  const errors: FieldError[] = [];
-  const names = new Set<string>();
-  spec.volumes?.forEach((volume, at) => {
-    const path = `spec.volumes[${at}]`;
-    if (!volume.name) errors.push(required(`${path}.name`));
-    else pushFault(errors, `${path}.name`, volume.name, dnsLabelFault(volume.name));
-    if (volume.name && names.has(volume.name)) errors.push(duplicate(`${path}.name`, volume.name));
-    names.add(volume.name);
-    const sources = Object.keys(volume).filter((key) => key !== 'name');
-    for (const extra of sources.slice(1))
-      errors.push(forbidden(`${path}.${extra}`, 'may not specify more than 1 volume type'));
-    const { hostPath, emptyDir } = volume;
-    if (hostPath) {
-      if (!hostPath.path) errors.push(required(`${path}.hostPath.path`));
-      else pushFault(errors, `${path}.hostPath.path`, hostPath.path, pathFault(hostPath.path));
-    }
-    if (emptyDir?.sizeLimit !== undefined && compareQuantities(emptyDir.sizeLimit, 0) < 0)
-      errors.push(
-        invalid(`${path}.emptyDir.sizeLimit`, emptyDir.sizeLimit, 'must be greater than or equal to 0'),
-      );
-    const medium = emptyDir?.medium ?? '';
-    if (medium !== '' && medium !== 'Memory' && !medium.startsWith('HugePages'))
-      errors.push(notSupported(`${path}.emptyDir.medium`, medium, ['', 'Memory']));
-  });
-  return errors;
 }
 
 function scalarErrors(spec: PodSpec): FieldError[] {
@@ -141,16 +114,18 @@ function securityErrors(spec: PodSpec): FieldError[] {
   const {
     runAsUser,
     runAsGroup,
+    fsGroup,
     supplementalGroups = [],
     sysctls = [],
     seccompProfile,
   } = spec.securityContext ?? {};
   pushFault(errors, `${path}.runAsUser`, runAsUser, idFault(runAsUser));
   pushFault(errors, `${path}.runAsGroup`, runAsGroup, idFault(runAsGroup));
+  pushFault(errors, `${path}.fsGroup`, fsGroup, idFault(fsGroup));
   supplementalGroups.forEach((group, at) => {
     pushFault(errors, `${path}.supplementalGroups[${at}]`, group, idFault(group));
   });
-  if (seccompProfile && !seccompProfile.type) errors.push(required(`${path}.seccompProfile.type`));
+  errors.push(...seccompErrors(seccompProfile, `${path}.seccompProfile`));
   const names = new Set<string>();
   sysctls.forEach(({ name }, at) => {
     const where = `${path}.sysctls[${at}].name`;

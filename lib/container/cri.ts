@@ -73,6 +73,8 @@ export interface Mount {
   readonly containerPath: string;
   readonly readOnly: boolean;
   readonly propagation?: 'private' | 'rslave' | 'rshared';
+  /** Mounts below it are read-only too. */
+  readonly recursiveReadOnly?: boolean;
 }
 
 export interface SecurityConfig {

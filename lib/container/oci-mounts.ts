@@ -96,11 +96,16 @@ function podFiles({ files }: MountInput): OciMount[] {
 const propagations = { private: 'rprivate', rslave: 'rslave', rshared: 'rshared' } as const;
 
 function volumeMount(mount: Mount): OciMount {
+  const access = mount.readOnly ? 'ro' : 'rw';
   return {
     destination: posix.resolve('/', mount.containerPath),
     type: 'bind',
     source: mount.hostPath,
-    options: ['rbind', propagations[mount.propagation ?? 'private'], mount.readOnly ? 'ro' : 'rw'],
+    options: [
+      'rbind',
+      propagations[mount.propagation ?? 'private'],
+      mount.recursiveReadOnly ? 'rro' : access,
+    ],
   };
 }
 

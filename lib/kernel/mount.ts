@@ -9,7 +9,16 @@ import { type Errno, isAbsent, KernelError, toKernelError } from './errors.ts';
 import { type Syscalls, syscalls } from './syscall.ts';
 
 // Source: mount(2), linux/mount.h.
-const flagBits = { ro: 1, nosuid: 2, nodev: 4, noexec: 8, remount: 32, bind: 4096, move: 8192, rec: 16384 } as const;
+const flagBits = {
+  ro: 1,
+  nosuid: 2,
+  nodev: 4,
+  noexec: 8,
+  remount: 32,
+  bind: 4096,
+  move: 8192,
+  rec: 16384,
+} as const;
 type Flag = keyof typeof flagBits;
 const detach = 2;
 const noFollow = 8;
@@ -166,7 +175,8 @@ async function mount(call: MountCall, exec: Exec | undefined): Promise<void> {
   }
   const words = flags.includes('rec') ? ['rbind'] : flags;
   const options = [...words, ...(data === '' ? [] : [data])].join(',');
-  const argv = ['mount', '-t', type, ...(options === '' ? [] : ['-o', options]), source, target] as const;
+  const optional = options === '' ? [] : ['-o', options];
+  const argv = ['mount', '--no-canonicalize', '-t', type, ...optional, source, target] as const;
   await runMapped([...argv], `mount ${type} at ${target}`, exec);
 }
 

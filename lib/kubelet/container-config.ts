@@ -1,64 +1,18 @@
-// One container of a Pod as the runtime wants it: environment, command, security, mounts. Pure.
+// One container of a Pod as the runtime wants it: command, security, mounts. Pure.
 // Assumes a defaulted, validated Pod; errors name the field. O(environment + mounts).
-// Source: kubelet's makeEnvironmentVariables, DetermineEffectiveSecurityContext.
+// Source: kubelet's generateContainerConfig, DetermineEffectiveSecurityContext.
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { Container, Pod } from '../api/types.ts';
 import type { ContainerConfig, Mount, SecurityConfig } from '../container/cri.ts';
-import { PodwireError } from '../exec/errors.ts';
+import { ContainerConfigError } from './environment.ts';
 import { expand } from './expansion.ts';
 import { containerResources } from './resources.ts';
-
-/** CreateContainerConfigError of kubelet: the spec cannot be turned into a container. */
-export class ContainerConfigError extends PodwireError {
-  constructor(message: string) {
-    super('CreateContainerConfigError', message);
-  }
-}
-
-/** What a container's environment may ask about: the node and the Pod's addresses. */
-export interface PodFacts {
-  readonly hostIP: string;
-  readonly podIPs: readonly string[];
-}
+import type { PodVolumes } from './volumes/volume.ts';
 
 /** Changes when the container must be replaced. */
 export function containerHash(container: Container): string {
   return createHash('sha256').update(JSON.stringify(container)).digest('hex').slice(0, 16);
-}
-
-/** Whether the environment asks for the Pod's address, so that the container cannot be created before it is known. */
-export function needsPodIP(container: Container): boolean {
-  return (container.env ?? []).some((env) => env.valueFrom?.fieldRef?.fieldPath?.startsWith('status.podIP'));
-}
-
-function fieldValue(pod: Pod, facts: PodFacts, path: string): string {
-  const keyed = /^metadata\.(labels|annotations)\['(.+)'\]$/.exec(path);
-  if (keyed) return pod.metadata[keyed[1] as 'labels' | 'annotations']?.[keyed[2] as string] ?? '';
-  const values: Record<string, () => string> = {
-    'metadata.name': () => pod.metadata.name,
-    'metadata.namespace': () => pod.metadata.namespace,
-    'metadata.uid': () => pod.metadata.uid,
-    'spec.nodeName': () => pod.spec.nodeName ?? '',
-    'spec.serviceAccountName': () => pod.spec.serviceAccountName ?? '',
-    'status.hostIP': () => facts.hostIP,
-    'status.hostIPs': () => facts.hostIP,
-    'status.podIP': () => facts.podIPs[0] ?? '',
-    'status.podIPs': () => facts.podIPs.join(','),
-  };
-  const value = values[path];
-  if (!value) throw new ContainerConfigError(`env fieldRef "${path}" is not supported`);
-  return value();
-}
-
-/** The environment in the order of the spec; later values may refer to earlier ones. */
-export function environment(pod: Pod, container: Container, facts: PodFacts): Map<string, string> {
-  const vars = new Map<string, string>();
-  for (const env of container.env ?? []) {
-    const path = env.valueFrom?.fieldRef?.fieldPath;
-    vars.set(env.name, path === undefined ? expand(env.value ?? '', vars) : fieldValue(pod, facts, path));
-  }
-  return vars;
 }
 
 function securityConfig(pod: Pod, container: Container): SecurityConfig {
@@ -77,7 +31,10 @@ function securityConfig(pod: Pod, container: Container): SecurityConfig {
     runAsNonRoot: own.runAsNonRoot ?? ofPod.runAsNonRoot ?? false,
     ...(runAsUser === undefined ? {} : { runAsUser }),
     ...(runAsGroup === undefined ? {} : { runAsGroup }),
-    supplementalGroups: ofPod.supplementalGroups ?? [],
+    supplementalGroups: [
+      ...(ofPod.supplementalGroups ?? []),
+      ...(ofPod.fsGroup === undefined ? [] : [ofPod.fsGroup]),
+    ],
     capabilitiesAdd: own.capabilities?.add ?? [],
     capabilitiesDrop: own.capabilities?.drop ?? [],
     seccomp: privileged || profile?.type === 'Unconfined' ? 'Unconfined' : 'RuntimeDefault',
@@ -86,15 +43,17 @@ function securityConfig(pod: Pod, container: Container): SecurityConfig {
 
 const propagations = { None: 'private', HostToContainer: 'rslave', Bidirectional: 'rshared' } as const;
 
-function volumeMounts(container: Container, volumes: ReadonlyMap<string, string>): Mount[] {
-  return (container.volumeMounts ?? []).map((mount) => {
-    const hostPath = volumes.get(mount.name);
-    if (hostPath === undefined) throw new ContainerConfigError(`volume "${mount.name}" is not set up`);
+function volumeMounts({ container, volumes, subPaths }: ContainerConfigInput): Mount[] {
+  return (container.volumeMounts ?? []).map((mount, index) => {
+    const volume = volumes.get(mount.name);
+    if (volume === undefined) throw new ContainerConfigError(`volume "${mount.name}" is not set up`);
+    const recursive = mount.recursiveReadOnly ?? 'Disabled';
     return {
-      hostPath,
+      hostPath: subPaths?.get(index) ?? volume.path,
       containerPath: mount.mountPath,
-      readOnly: mount.readOnly ?? false,
+      readOnly: volume.readOnly || (mount.readOnly ?? false),
       propagation: propagations[(mount.mountPropagation ?? 'None') as keyof typeof propagations],
+      ...(recursive === 'Disabled' ? {} : { recursiveReadOnly: true }),
     };
   });
 }
@@ -103,9 +62,11 @@ export interface ContainerConfigInput {
   readonly pod: Pod;
   readonly container: Container;
   readonly attempt: number;
-  readonly facts: PodFacts;
-  /** Host path of each volume of the Pod. */
-  readonly volumes: ReadonlyMap<string, string>;
+  /** Its environment. */
+  readonly vars: ReadonlyMap<string, string>;
+  readonly volumes: PodVolumes;
+  /** Path on the node of the mounts that show a part of a volume, by index. */
+  readonly subPaths?: ReadonlyMap<number, string>;
   /** Folder of this Pod's logs. */
   readonly logDir: string;
   /** File that becomes terminationMessagePath. */
@@ -115,8 +76,7 @@ export interface ContainerConfigInput {
 
 /** @throws ContainerConfigError naming what cannot be satisfied */
 export function containerConfig(input: ContainerConfigInput): ContainerConfig {
-  const { pod, container, attempt, facts } = input;
-  const vars = environment(pod, container, facts);
+  const { pod, container, attempt, vars } = input;
   const expanded = (words: readonly string[]): string[] => words.map((word) => expand(word, vars));
   return {
     name: container.name,
@@ -127,7 +87,7 @@ export function containerConfig(input: ContainerConfigInput): ContainerConfig {
     ...(container.workingDir ? { workingDir: container.workingDir } : {}),
     env: [...vars].map(([name, value]) => ({ name, value })),
     mounts: [
-      ...volumeMounts(container, input.volumes),
+      ...volumeMounts(input),
       {
         hostPath: input.terminationLog,
         containerPath: container.terminationMessagePath ?? '/dev/termination-log',

@@ -8,3 +8,13 @@ export function expand(text: string, vars: ReadonlyMap<string, string>): string 
     return vars.get(name) ?? whole;
   });
 }
+
+/** As expand(), but every reference must have a value. @throws RangeError naming the one that has not */
+export function expandAll(text: string, vars: ReadonlyMap<string, string>): string {
+  return text.replace(/\$\$|\$\(([^()]*)\)/g, (_, name: string | undefined) => {
+    if (name === undefined) return '$';
+    const value = vars.get(name);
+    if (value === undefined) throw new RangeError(`missing value for ${JSON.stringify(name)}`);
+    return value;
+  });
+}

@@ -23,7 +23,9 @@ import { MirrorClient } from './mirror.ts';
 import { foreignConditions, StatusManager } from './status-manager.ts';
 import type { NodeFacts } from './sync-context.ts';
 import { PodSyncer } from './sync-pod.ts';
-import { tearDownPodDir } from './volumes.ts';
+import { ReferenceWatcher } from './references.ts';
+import { SizeLimits } from './volumes/size-limits.ts';
+import { tearDownPodDir, VolumeManager } from './volumes/volume-manager.ts';
 
 export interface KubeletOptions {
   readonly client: Client;
@@ -41,6 +43,8 @@ export interface KubeletOptions {
 const housekeepingMs = 30_000;
 // Of Pods that are taken down with the node: who wants them to end in peace deletes them before.
 const drainGraceSeconds = 5;
+// Source: kubelet's immediateEvictionGracePeriodSeconds.
+const evictionGraceSeconds = 1;
 
 export class Kubelet {
   readonly #options: KubeletOptions;
@@ -50,6 +54,8 @@ export class Kubelet {
   readonly #status: StatusManager;
   readonly #mirror: MirrorClient;
   readonly #stopper: ContainerStopper;
+  readonly #references: ReferenceWatcher;
+  readonly #limits: SizeLimits;
   readonly events: EventRecorder;
   readonly #stop = new AbortController();
   #housekeeper: NodeJS.Timeout | undefined;
@@ -67,7 +73,18 @@ export class Kubelet {
     const status = this.#status;
     this.#stopper = new ContainerStopper({ runtime, events, preStop: async () => {} });
     const stopper = this.#stopper;
+    this.#references = new ReferenceWatcher({ client, log, onChange: (uid) => this.#referenceChanged(uid) });
+    this.#limits = new SizeLimits((uid, message) => this.#evict(uid, message));
+    const volumes = new VolumeManager({
+      podsDir: paths.pods,
+      data: this.#references,
+      node: node.amounts,
+      events: this.events,
+      limits: this.#limits,
+    });
     this.#syncer = new PodSyncer({
+      references: this.#references,
+      volumes,
       paths,
       runtime,
       images: new ImagePuller(images),
@@ -107,6 +124,8 @@ export class Kubelet {
   async close(): Promise<void> {
     this.#stop.abort();
     clearInterval(this.#housekeeper);
+    this.#limits.close();
+    this.#references.close();
     await this.#workers.close();
     await this.#loop;
     await this.events.flush();
@@ -229,6 +248,25 @@ export class Kubelet {
     if (this.#pods.has(uid)) this.#workers.wake(uid);
   }
 
+  /** A ConfigMap or Secret: volumes are written anew, and containers that waited for it need not wait longer. */
+  #referenceChanged(uid: string): void {
+    const state = this.#pods.get(uid);
+    if (!state) return;
+    for (const [name, { reason }] of state.waiting)
+      if (reason === 'CreateContainerConfigError') state.failedAt.delete(name);
+    this.#workers.wake(uid);
+  }
+
+  /** Ends a Pod that took more than it may. */
+  #evict(uid: string, message: string): void {
+    const state = this.#pods.get(uid);
+    if (!state || state.failed || state.finished || state.gone) return;
+    state.failed = { reason: 'Evicted', message };
+    state.graceOverride = evictionGraceSeconds;
+    this.events.record(state.pod, { type: 'Warning', reason: 'Evicted', message });
+    this.#workers.wake(uid);
+  }
+
   /** True for the uid of a static Pod of this node: only the kubelet makes mirrors, and only of those. */
   isStaticUid(uid: string): boolean {
     return this.#pods.get(uid)?.isStatic ?? false;
@@ -298,7 +336,8 @@ function wantsSync(before: Pod, after: Pod): boolean {
   return (
     before.metadata.deletionTimestamp !== after.metadata.deletionTimestamp ||
     gatesChanged(before, after) ||
-    (before.spec !== after.spec && JSON.stringify(before.spec) !== JSON.stringify(after.spec))
+    (before.spec !== after.spec && JSON.stringify(before.spec) !== JSON.stringify(after.spec)) ||
+    (showsMetadata(after) && textOf(before) !== textOf(after))
   );
 }
 
@@ -307,6 +346,14 @@ function gatesChanged(before: Pod, after: Pod): boolean {
   if (!after.spec.readinessGates?.length) return false;
   return !isDeepStrictEqual(foreignConditions(before), foreignConditions(after));
 }
+
+const textOf = ({ metadata: { labels, annotations } }: Pod): string => JSON.stringify([labels, annotations]);
+
+/** A volume of it tells its labels or annotations. */
+const showsMetadata = ({ spec }: Pod): boolean =>
+  (spec.volumes ?? []).some(
+    ({ downwardAPI, projected }) => downwardAPI ?? projected?.sources?.some((source) => source.downwardAPI),
+  );
 
 /** Also true of the first deletion: a container that is being restarted then is to end no later. */
 function graceShortened(before: Pod, after: Pod): boolean {

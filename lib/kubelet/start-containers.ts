@@ -7,8 +7,9 @@ import type { Container, Pod } from '../api/types.ts';
 import type { ContainerConfig } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 import { Backoff } from './backoff.ts';
-import { containerConfig, needsPodIP } from './container-config.ts';
+import { containerConfig } from './container-config.ts';
 import type { EventInput } from '../api/events.ts';
+import { environment, needsPodIP, readEnvData } from './environment.ts';
 import { ImageWaitError } from './images.ts';
 import { podLogDir, terminationLogPath } from './layout.ts';
 import { earliest, NotNow } from './not-now.ts';
@@ -16,13 +17,14 @@ import { latestContainer, type PodRuntimeStatus } from './pod-actions.ts';
 import { clockOf, type PodState } from './pod-state.ts';
 import { lastExit } from './status.ts';
 import type { SyncContext } from './sync-context.ts';
+import { bindSubPaths } from './volumes/sub-path.ts';
+import type { PodVolumes } from './volumes/volume.ts';
 
 /** Where the containers go. */
 export interface Making {
   readonly state: PodState;
   readonly sandboxId: string;
-  /** Host path of each volume. */
-  readonly volumes: ReadonlyMap<string, string>;
+  readonly volumes: PodVolumes;
   /** What there was when the actions were decided. */
   readonly before: PodRuntimeStatus;
 }
@@ -105,7 +107,7 @@ export class ContainerStarter {
   /** The container's configuration, and the files on the node that it speaks of. */
   async #prepare(making: Making, container: Container): Promise<ContainerConfig> {
     const { state, sandboxId, volumes, before } = making;
-    const { runtime, paths, node } = this.#context;
+    const { runtime, paths, node, references } = this.#context;
     const { pod } = state;
     const podIPs = needsPodIP(container) ? (await runtime.waitForNetwork(sandboxId)).ips : [];
     const attempt = nextAttempt(pod, before, container.name);
@@ -115,9 +117,12 @@ export class ContainerStarter {
     chmodSync(terminationLog, 0o666); // whoever the container runs as may write it; the umask does not count here
     const logDir = podLogDir(paths, pod);
     mkdirSync(join(logDir, container.name), { recursive: true, mode: 0o750 });
-    const facts = { hostIP: node.ip, podIPs };
+    const data = await readEnvData(pod, container, references);
+    const vars = environment(pod, container, { hostIP: node.ip, podIPs, node: node.amounts }, data);
+    const subPaths = await bindSubPaths({ podsDir: paths.pods, pod, container, volumes, vars });
     const { pidsLimit } = node;
-    return containerConfig({ pod, container, attempt, facts, volumes, logDir, terminationLog, pidsLimit });
+    const made = { attempt, vars, volumes, subPaths, logDir, terminationLog, pidsLimit };
+    return containerConfig({ pod, container, ...made });
   }
 
   #createFailed(state: PodState, name: string, error: unknown): NotNow {

@@ -3,9 +3,12 @@ import type { RuntimeService } from '../container/cri.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import type { EventRecorder } from '../api/events.ts';
 import type { ContainerStopper } from './container-stopper.ts';
+import type { NodeAmounts } from './field-refs.ts';
 import type { ImagePuller } from './images.ts';
+import type { ReferenceWatcher } from './references.ts';
 import type { NodeDns } from './sandbox-config.ts';
 import type { StatusManager } from './status-manager.ts';
+import type { VolumeManager } from './volumes/volume-manager.ts';
 
 export interface NodeFacts {
   readonly name: string;
@@ -14,6 +17,8 @@ export interface NodeFacts {
   readonly dns: NodeDns;
   /** 0: no limit. */
   readonly pidsLimit: number;
+  /** What it has for Pods. */
+  readonly amounts: NodeAmounts;
 }
 
 export interface SyncContext {
@@ -23,6 +28,8 @@ export interface SyncContext {
   readonly events: EventRecorder;
   readonly status: StatusManager;
   readonly stopper: ContainerStopper;
+  readonly references: ReferenceWatcher;
+  readonly volumes: VolumeManager;
   readonly node: NodeFacts;
   readonly networkNotReady: () => string | undefined;
 }

@@ -23,7 +23,6 @@ import type { SyncOutcome } from './pod-workers.ts';
 import { sandboxConfig } from './sandbox-config.ts';
 import { ContainerStarter, type Making } from './start-containers.ts';
 import type { SyncContext } from './sync-context.ts';
-import { setUpVolumes, tearDownPodDir } from './volumes.ts';
 
 const networkRetryMs = 500;
 
@@ -68,19 +67,20 @@ export class PodSyncer {
 
   /** Stops the containers with their grace, gives everything back, and removes the object. */
   async syncTerminatingPod(state: PodState): Promise<SyncOutcome> {
-    const { paths, status } = this.#context;
+    const { paths, status, volumes, references } = this.#context;
     const { pod } = state;
     const uid = pod.metadata.uid;
     try {
       await this.#stopContainers(pod, state.graceOverride ?? pod.metadata.deletionGracePeriodSeconds);
       await this.#removeSandboxes(pod);
-      await tearDownPodDir(paths.pods, uid);
+      await volumes.tearDown(uid);
     } catch (error) {
       const message = `error killing pod: ${messageOf(error)}`;
       this.#record(pod, { type: 'Warning', reason: 'FailedKillPod', message });
       throw error; // the worker tries again
     }
     rmSync(podLogDir(paths, pod), { recursive: true, force: true });
+    references.forget(uid);
     this.#starter.forget(uid);
     this.#sandboxBackoff.forget(uid);
     this.#context.images.forget(uid);
@@ -111,8 +111,9 @@ export class PodSyncer {
 
   async #converge(state: PodState): Promise<number | undefined> {
     const { pod } = state;
-    const { runtime, paths } = this.#context;
-    const volumes = await setUpVolumes(paths.pods, pod).catch((error) => {
+    const { runtime, references } = this.#context;
+    references.follow(pod);
+    const volumes = await this.#context.volumes.setUp(pod).catch((error) => {
       this.#record(pod, { type: 'Warning', reason: 'FailedMount', message: messageOf(error) });
       throw new NotNow(messageOf(error), 5000);
     });
@@ -237,7 +238,7 @@ export class PodSyncer {
   }
 
   async #finish(state: PodState): Promise<SyncOutcome> {
-    await this.#stopContainers(state.pod, state.pod.spec.terminationGracePeriodSeconds);
+    await this.#stopContainers(state.pod, state.graceOverride);
     this.#context.status.write(state, this.#runtime(state.pod));
     await this.#written(state); // what is given back next is all that knows the exit codes
     return this.#giveBack(state);

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { Backoff } from '../../../lib/kubelet/backoff.ts';
-import { containerConfig, environment, needsPodIP } from '../../../lib/kubelet/container-config.ts';
+import { containerConfig } from '../../../lib/kubelet/container-config.ts';
+import { environment, needsPodIP } from '../../../lib/kubelet/environment.ts';
 import { expand } from '../../../lib/kubelet/expansion.ts';
 import { containerResources, podResources } from '../../../lib/kubelet/resources.ts';
 import { podDns, podHostname } from '../../../lib/kubelet/sandbox-config.ts';
@@ -18,7 +19,9 @@ const expansions = [
 for (const [text, want] of expansions)
   t.test(`expand ${text}`, async (t) => t.equal(expand(text, new Map([['A', 'x']])), want));
 
-const facts = { hostIP: '192.0.2.1', podIPs: ['10.244.0.9'] };
+const node = { cpu: 2, memory: 4 * 2 ** 30, ephemeralStorage: 10 * 2 ** 30 };
+const facts = { hostIP: '192.0.2.1', podIPs: ['10.244.0.9'], node };
+const noData = { configMaps: new Map(), secrets: new Map() };
 
 t.test('environment: order, references, fields', async (t) => {
   const env = [
@@ -30,7 +33,7 @@ t.test('environment: order, references, fields', async (t) => {
     { name: 'LATER', value: 'l' },
   ];
   const container = { name: 'a', env };
-  const vars = environment(pod({}, { labels: { app: 'shop' } }), container, facts);
+  const vars = environment(pod({}, { labels: { app: 'shop' } }), container, facts, noData);
   t.same(
     [...vars],
     [
@@ -51,8 +54,8 @@ const configOf = (spec: object, podSpec: object = {}) =>
     pod: pod({ containers: [{ name: 'a', image: 'i', ...spec }], ...podSpec }),
     container: { name: 'a', image: 'i', ...spec },
     attempt: 2,
-    facts,
-    volumes: new Map([['data', '/v/data']]),
+    vars: environment(pod(podSpec), { name: 'a', ...spec }, facts, noData),
+    volumes: new Map([['data', { path: '/v/data', readOnly: false }]]),
     logDir: '/logs',
     terminationLog: '/t',
     pidsLimit: 0,
