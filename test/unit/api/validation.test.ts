@@ -23,6 +23,10 @@ const container = (more: object = {}): object => ({ name: 'a', image: 'i', ...mo
 const withContainer = (more: object): object => ({ containers: [container(more)] });
 const label =
   "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name' or '123-abc')";
+const subdomain =
+  "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com')";
+const configKey =
+  "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name')";
 const later = 'Forbidden: not supported by podwire 0.1 yet';
 
 const specs: { name: string; spec: object; says: string[] }[] = [
@@ -126,7 +130,17 @@ const specs: { name: string; spec: object; says: string[] }[] = [
         { name: 'D', valueFrom: { fieldRef: { fieldPath: "metadata.labels['app']" } } },
         { name: 'E', valueFrom: { fieldRef: { fieldPath: 'metadata.name', apiVersion: 'v2' } } },
         { name: 'F', valueFrom: { fieldRef: { fieldPath: 'status.hostIPs' } } },
-        { name: 'G', valueFrom: { resourceFieldRef: { resource: 'limits.cpu' } } },
+        { name: 'G', valueFrom: { resourceFieldRef: { resource: 'limits.cpu', divisor: '1k' } } },
+        { name: 'H', valueFrom: { resourceFieldRef: { resource: 'limits.gpu' } } },
+        { name: 'I', valueFrom: { configMapKeyRef: { name: '', key: '../x' } } },
+        { name: 'J', valueFrom: { secretKeyRef: { name: 'S', key: '' } } },
+        { name: 'K', valueFrom: { secretKeyRef: { name: 's', key: 'k' } } },
+      ],
+      envFrom: [
+        {},
+        { configMapRef: { name: 'c' }, secretRef: { name: 's' } },
+        { prefix: 'a=', secretRef: { name: '' } },
+        { prefix: 'P_', configMapRef: { name: 'c', optional: true } },
       ],
     }),
     says: [
@@ -134,10 +148,18 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       'spec.containers[0].env[1].name: Invalid value: "A=B": a valid environment variable name must consist only of printable ASCII characters other than \'=\'',
       'spec.containers[0].env[2].valueFrom: Invalid value: "": may not be specified when `value` is not empty',
       'spec.containers[0].env[3].valueFrom: Invalid value: "": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`',
-      'spec.containers[0].env[4].valueFrom.fieldRef.fieldPath: Unsupported value: "spec.containers": supported values: "metadata.annotations[\'<KEY>\']", "metadata.labels[\'<KEY>\']", "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.podIP", "status.podIPs"',
+      'spec.containers[0].env[4].valueFrom.fieldRef.fieldPath: Unsupported value: "spec.containers": supported values: "metadata.annotations[\'<KEY>\']", "metadata.labels[\'<KEY>\']", "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"',
       'spec.containers[0].env[6].valueFrom.fieldRef.apiVersion: Unsupported value: "v2": supported values: "v1"',
-      `spec.containers[0].env[8].valueFrom.resourceFieldRef: ${later}`,
-      'spec.containers[0].env[7].valueFrom.fieldRef.fieldPath: Forbidden: "status.hostIPs" is not supported by podwire 0.1 yet',
+      'spec.containers[0].env[8].valueFrom.resourceFieldRef.divisor: Unsupported value: "1k": supported values: "1m", "1"',
+      'spec.containers[0].env[9].valueFrom.resourceFieldRef.resource: Unsupported value: "limits.gpu": supported values: "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"',
+      'spec.containers[0].env[10].valueFrom.configMapKeyRef.name: Required value',
+      `spec.containers[0].env[10].valueFrom.configMapKeyRef.key: Invalid value: "../x": ${configKey}`,
+      `spec.containers[0].env[11].valueFrom.secretKeyRef.name: Invalid value: "S": ${subdomain}`,
+      'spec.containers[0].env[11].valueFrom.secretKeyRef.key: Required value',
+      'spec.containers[0].envFrom[0]: Invalid value: "": must specify one of: `configMapRef` or `secretRef`',
+      'spec.containers[0].envFrom[1]: Invalid value: "": may not have more than one field specified at a time',
+      'spec.containers[0].envFrom[2].prefix: Invalid value: "a=": a valid environment variable name must consist only of printable ASCII characters other than \'=\'',
+      'spec.containers[0].envFrom[2].secretRef.name: Required value',
     ],
   },
   {
@@ -154,6 +176,13 @@ const specs: { name: string; spec: object; says: string[] }[] = [
             { name: 'v', mountPath: '/d', mountPropagation: 'Bidirectional' },
             { name: 'v', mountPath: '/e', subPath: '../x' },
             { name: '', mountPath: '' },
+            { name: 'v', mountPath: '/f', subPath: 'a', subPathExpr: '/$(B)' },
+            { name: 'v', mountPath: '/g', recursiveReadOnly: 'Yes' },
+            { name: 'v', mountPath: '/h', recursiveReadOnly: 'Enabled', mountPropagation: 'HostToContainer' },
+            {
+              ...{ name: 'v', mountPath: '/i', readOnly: true },
+              ...{ recursiveReadOnly: 'IfPossible', subPath: 'a/b' },
+            },
           ],
         }),
       ],
@@ -168,7 +197,11 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       'spec.containers[0].volumeMounts[6].subPath: Invalid value: "../x": must not contain \'..\'',
       'spec.containers[0].volumeMounts[7].name: Required value',
       'spec.containers[0].volumeMounts[7].mountPath: Required value',
-      `spec.containers[0].volumeMounts[6].subPath: ${later}`,
+      'spec.containers[0].volumeMounts[8].subPathExpr: Invalid value: "/$(B)": must be a relative path',
+      'spec.containers[0].volumeMounts[8].subPathExpr: Invalid value: "/$(B)": subPathExpr and subPath are mutually exclusive',
+      'spec.containers[0].volumeMounts[9].recursiveReadOnly: Unsupported value: "Yes": supported values: "Disabled", "Enabled", "IfPossible"',
+      'spec.containers[0].volumeMounts[10].recursiveReadOnly: Forbidden: may only be specified when readOnly is true',
+      'spec.containers[0].volumeMounts[10].recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified',
     ],
   },
   {
@@ -220,8 +253,40 @@ const specs: { name: string; spec: object; says: string[] }[] = [
         { name: 'z', hostPath: { path: '' } },
         { name: 'm', emptyDir: { medium: 'Tape' } },
         { name: 's', emptyDir: { sizeLimit: '1Gi' } },
-        { name: 'c', configMap: { name: 'c' } },
+        { name: 'c', configMap: { name: 'c', items: [{ key: 'k', path: 'a/../b' }], defaultMode: 1000 } },
         { name: '' },
+        {
+          name: 't',
+          secret: {
+            secretName: '',
+            items: [
+              { key: '', path: '/x', mode: -1 },
+              { key: 'k', path: '..x' },
+            ],
+          },
+        },
+        {
+          name: 'd',
+          downwardAPI: {
+            items: [
+              { path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } },
+              { path: 'ip', fieldRef: { fieldPath: 'status.podIP' } },
+              { path: 'cpu', resourceFieldRef: { resource: 'limits.cpu' } },
+              { path: 'none' },
+            ],
+          },
+        },
+        {
+          name: 'p',
+          projected: {
+            sources: [
+              { serviceAccountToken: { path: 'token' } },
+              { configMap: { name: 'c', items: [{ key: 'k', path: 'same' }] } },
+              { secret: { name: 's', items: [{ key: 'k', path: 'same' }] } },
+            ],
+          },
+        },
+        { name: 'n', nfs: { path: '/', server: 'x' } },
       ],
     },
     says: [
@@ -230,9 +295,20 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       'spec.volumes[3].hostPath.path: Invalid value: "/a/../b": must not contain \'..\'',
       'spec.volumes[4].hostPath.path: Required value',
       'spec.volumes[5].emptyDir.medium: Unsupported value: "Tape": supported values: "", "Memory"',
+      'spec.volumes[7].configMap.defaultMode: Invalid value: 1000: must be a number between 0 and 0777 (octal), both inclusive',
+      'spec.volumes[7].configMap.items[0].path: Invalid value: "a/../b": must not contain \'..\'',
       'spec.volumes[8].name: Required value',
-      `spec.volumes[7].configMap: ${later}`,
-      `spec.volumes[6].emptyDir.sizeLimit: ${later} without medium "Memory"`,
+      'spec.volumes[9].secret.secretName: Required value',
+      'spec.volumes[9].secret.items[0].key: Required value',
+      'spec.volumes[9].secret.items[0].path: Invalid value: "/x": must be a relative path',
+      'spec.volumes[9].secret.items[0].mode: Invalid value: -1: must be a number between 0 and 0777 (octal), both inclusive',
+      'spec.volumes[9].secret.items[1].path: Invalid value: "..x": must not start with \'..\'',
+      'spec.volumes[10].downwardAPI.items[1].fieldRef.fieldPath: Unsupported value: "status.podIP": supported values: "metadata.annotations[\'<KEY>\']", "metadata.labels[\'<KEY>\']", "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"',
+      'spec.volumes[10].downwardAPI.items[2].resourceFieldRef.containerName: Required value',
+      'spec.volumes[10].downwardAPI.items[3].fieldRef: Required value: one of fieldRef and resourceFieldRef is required',
+      'spec.volumes[11].projected.sources[2]: Invalid value: "same": conflicting duplicate paths',
+      `spec.volumes[11].projected.sources[0].serviceAccountToken: ${later}`,
+      `spec.volumes[12].nfs: ${later}`,
     ],
   },
   {
@@ -334,7 +410,7 @@ const specs: { name: string; spec: object; says: string[] }[] = [
         container({
           livenessProbe: { exec: { command: ['x'] } },
           lifecycle: { preStop: { sleep: { seconds: 1 } } },
-          envFrom: [{}],
+
           stdinOnce: true,
         }),
       ],
@@ -345,20 +421,18 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       },
       ...{
         dnsPolicy: 'ClusterFirstWithHostNet',
-        securityContext: { fsGroup: 1, supplementalGroupsPolicy: 'Strict' },
+        securityContext: { supplementalGroupsPolicy: 'Strict' },
         os: { name: 'windows' },
       },
     },
     says: [
       `spec.containers[0].livenessProbe: ${later}`,
       `spec.containers[0].lifecycle: ${later}`,
-      `spec.containers[0].envFrom: ${later}`,
       `spec.containers[0].stdinOnce: ${later}`,
       `spec.imagePullSecrets: ${later}`,
       `spec.hostUsers: ${later}`,
       `spec.setHostnameAsFQDN: ${later}`,
       'spec.dnsPolicy: Forbidden: "ClusterFirstWithHostNet" is not supported by podwire 0.1 yet',
-      `spec.securityContext.fsGroup: ${later}`,
       `spec.securityContext.supplementalGroupsPolicy: ${later}`,
       'spec.os.name: Forbidden: "windows" is not supported by podwire 0.1 yet',
     ],

@@ -1,0 +1,125 @@
+// What a Pod speaks of is watched, once, for as long as a Pod does; changes wake the Pods that use it, and no others.
+import { pino } from 'pino';
+import t from 'tap';
+import { type Client, initialEventsEnd, type WatchEvent } from '../../../lib/api/client.ts';
+import type { ConfigMap } from '../../../lib/api/types.ts';
+import { podReferences, ReferenceWatcher } from '../../../lib/kubelet/references.ts';
+import { pod } from './fixtures.ts';
+
+t.test('every reference of a spec, each once', async (t) => {
+  const spec = {
+    volumes: [
+      { name: 'a', configMap: { name: 'c1' } },
+      { name: 'b', secret: { secretName: 's1' } },
+      { name: 'c', emptyDir: {} },
+      { name: 'd', projected: { sources: [{ configMap: { name: 'c2' } }, { secret: { name: 's1' } }] } },
+    ],
+    initContainers: [
+      { name: 'i', envFrom: [{ secretRef: { name: 's2' } }, { configMapRef: { name: 'c1' } }] },
+    ],
+    containers: [
+      {
+        name: 'a',
+        env: [
+          { name: 'X', value: 'x' },
+          { name: 'Y', valueFrom: { configMapKeyRef: { name: 'c3', key: 'k' } } },
+          { name: 'Z', valueFrom: { secretKeyRef: { name: 's3', key: 'k' } } },
+        ],
+      },
+    ],
+  };
+  const names = podReferences(pod(spec)).map(({ resource, name }) => `${resource}/${name}`);
+  t.strictSame(names.sort(), [
+    ...['configmaps/c1', 'configmaps/c2', 'configmaps/c3', 'secrets/s1', 'secrets/s2', 'secrets/s3'],
+  ]);
+  t.strictSame(podReferences(pod()), []);
+});
+
+/** A client whose one watch says what it is told. */
+function fakeClient() {
+  const watches: {
+    selector: string | undefined;
+    say: (event: WatchEvent<ConfigMap>) => void;
+    ended: boolean;
+  }[] = [];
+  const client = {
+    async *watch(
+      _resource: string,
+      { fieldSelector, signal }: { fieldSelector?: string; signal: AbortSignal },
+    ) {
+      const queue: WatchEvent<ConfigMap>[] = [];
+      let wake = (): void => {};
+      const watch = {
+        selector: fieldSelector,
+        ended: false,
+        say: (event: WatchEvent<ConfigMap>) => {
+          queue.push(event);
+          wake();
+        },
+      };
+      watches.push(watch);
+      signal.addEventListener('abort', () => wake());
+      while (!signal.aborted) {
+        if (queue.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+        yield* queue.splice(0);
+      }
+      watch.ended = true;
+    },
+  };
+  return { client: client as unknown as Client, watches };
+}
+
+const object = (version: string): ConfigMap => ({ metadata: { resourceVersion: version } }) as ConfigMap;
+const bookmark = {
+  type: 'BOOKMARK',
+  object: { metadata: { resourceVersion: '9', annotations: { [initialEventsEnd]: 'true' } } },
+} as WatchEvent<ConfigMap>;
+const tick = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
+
+t.test('one watch an object; changes wake its Pods; the last Pod ends it', async (t) => {
+  const { client, watches } = fakeClient();
+  const woken: string[] = [];
+  const watcher = new ReferenceWatcher({
+    client,
+    log: pino({ enabled: false }),
+    onChange: (uid) => woken.push(uid),
+  });
+  const spec = { volumes: [{ name: 'v', configMap: { name: 'c' } }] };
+  watcher.follow(pod(spec, { uid: 'u1' }));
+  watcher.follow(pod(spec, { uid: 'u2' }));
+  watcher.follow(pod({}, { uid: 'u3' }));
+  await tick();
+  t.strictSame(
+    watches.map(({ selector }) => selector),
+    ['metadata.name=c'],
+  );
+  const asked = watcher.configMap('default', 'c');
+  watches[0]!.say({ type: 'ADDED', object: object('1') });
+  watches[0]!.say(bookmark);
+  t.equal((await asked)?.metadata.resourceVersion, '1');
+  t.strictSame(woken, [], 'what there was at first is no change');
+  watches[0]!.say({ type: 'MODIFIED', object: object('2') });
+  await tick();
+  t.strictSame(woken, ['u1', 'u2']);
+  watcher.forget('u1');
+  watches[0]!.say({ type: 'DELETED', object: object('3') });
+  await tick();
+  t.strictSame(woken, ['u1', 'u2', 'u2']);
+  t.equal(await watcher.configMap('default', 'c'), undefined);
+  watcher.forget('u2');
+  await tick();
+  t.ok(watches[0]!.ended);
+  await t.rejects(watcher.configMap('default', 'c'), { code: 'NOT_FOLLOWED' });
+  watcher.close();
+});
+
+t.test('what is not there is told as soon as the API said so', async (t) => {
+  const { client, watches } = fakeClient();
+  const watcher = new ReferenceWatcher({ client, log: pino({ enabled: false }), onChange: () => {} });
+  watcher.follow(pod({ volumes: [{ name: 'v', secret: { secretName: 's' } }] }));
+  await tick();
+  const asked = watcher.secret('default', 's');
+  watches[0]!.say(bookmark);
+  t.equal(await asked, undefined);
+  watcher.close();
+});
