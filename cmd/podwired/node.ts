@@ -19,7 +19,8 @@ import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { parseTrace, type Trace, traceTo } from '../../lib/kernel/trace.ts';
 import { Kubelet } from '../../lib/kubelet/kubelet.ts';
 import { runtimeUid } from '../../lib/kubelet/layout.ts';
-import { registerNode } from '../../lib/kubelet/node-status.ts';
+import { keepNodeLease } from '../../lib/kubelet/node-lease.ts';
+import { NodeStatusReporter } from '../../lib/kubelet/node-status.ts';
 import { NodeStreams } from '../../lib/kubelet/streams.ts';
 import { bridgeName, generatedRanges, networkName, parsePodCidr } from '../../lib/node-network/conflist.ts';
 import { type RunningNodeNetwork, startNodeNetwork } from '../../lib/node-network/loop.ts';
@@ -97,7 +98,7 @@ export async function prepareNode(
   });
   const stop = new AbortController();
   const start = async (): Promise<void> => {
-    const facts = {
+    const input = {
       name,
       ip: ground.ip,
       ...(options.podCidr === undefined ? {} : { podCidrs: parsePodCidr(options.podCidr) }),
@@ -105,8 +106,14 @@ export async function prepareNode(
       runtimeVersion: await runtimeVersion(options.runtime, ground.programs.ociRuntime),
       maxPods: options.maxPods,
     };
-    await leaveOldRange(paths, await registerNode(client, facts, stop.signal));
+    const { signal } = stop;
+    const notReady = (): string | undefined => network?.notReady();
+    const status = new NodeStatusReporter({ client, input, notReady, log, signal });
+    await leaveOldRange(paths, await status.register());
+    keepNodeLease({ client, node: () => status.node, log, signal });
     network = await startNetwork(options, client, ground);
+    await status.start();
+    void network.ready.then(() => status.report()).catch(() => {}); // the next report tries again
     await kubelet.start();
   };
   const close = async (): Promise<void> => {

@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '../api/client.ts';
 import { isReason } from '../api/errors.ts';
+import { microTime } from '../api/time.ts';
 import type { Lease } from '../api/types.ts';
 
 /** Injected by tests. */
@@ -204,6 +205,3 @@ class Election {
     return spec?.holderIdentity !== this.#options.identity;
   }
 }
-
-/** RFC 3339 with microseconds, as metav1.MicroTime. */
-const microTime = (milliseconds: number): string => new Date(milliseconds).toISOString().replace('Z', '000Z');

@@ -1,11 +1,15 @@
 // The Node object: what this machine is and has, registered at start and kept Ready.
-// Assumes one machine, one Node of this name. One small write a minute.
+// Assumes one machine, one Node of this name; others write conditions of their own. A look every 10 s, a write when something
+// changed and every five minutes: that the node lives, its Lease tells (node-lease.ts).
 import { arch, cpus, hostname, release, totalmem } from 'node:os';
 import { readFileSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
+import type { Logger } from 'pino';
 import type { Client } from '../api/client.ts';
 import { isReason } from '../api/errors.ts';
 import { timestamp } from '../api/time.ts';
 import type { Node } from '../api/types.ts';
+import { messageOf } from '../exec/errors.ts';
 import { readIfThere } from '../kernel/files.ts';
 
 export interface NodeInput {
@@ -19,7 +23,6 @@ export interface NodeInput {
   readonly maxPods: number;
 }
 
-const heartbeatMs = 60_000;
 /** Kubernetes' names of architectures. */
 const archNames: Record<string, string> = {
   x64: 'amd64',
@@ -29,21 +32,88 @@ const archNames: Record<string, string> = {
   s390x: 's390x',
 };
 
-/** Registers the node and keeps its heartbeat until the signal aborts. */
-export async function registerNode(client: Client, input: NodeInput, signal: AbortSignal): Promise<Node> {
-  const beat = async (): Promise<Node> => {
-    const current = await ensureNode(client, input.name, input.podCidrs); // somebody may have deleted it
-    const { resourceVersion: _, ...metadata } = current.metadata;
-    return client.updateStatus('nodes', {
-      ...current,
-      metadata: metadata as Node['metadata'],
-      status: nodeStatus(input, current),
-    });
-  };
-  const node = await beat();
-  const timer = setInterval(() => beat().catch(() => {}), heartbeatMs); // the next beat tries again
-  signal.addEventListener('abort', () => clearInterval(timer));
-  return node;
+/** How often the status is computed; kubelet's nodeStatusUpdateFrequency. */
+const lookMs = 10_000;
+/** How often it is written when nothing changed; kubelet's nodeStatusReportFrequency. */
+const reportMs = 300_000;
+/** Of a status that others write, too; kubelet's nodeStatusUpdateRetry. */
+const writeAttempts = 5;
+
+export interface NodeStatusOptions {
+  readonly client: Client;
+  readonly input: NodeInput;
+  /** Why this node cannot run Pods just now; undefined when it can. */
+  readonly notReady: () => string | undefined;
+  readonly log: Logger;
+  /** Ends the reports. */
+  readonly signal: AbortSignal;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+}
+
+/** The Node of this machine: registered once, then its status kept as the machine is. */
+export class NodeStatusReporter {
+  readonly #options: NodeStatusOptions;
+  readonly #now: () => number;
+  #node: Node | undefined;
+  #reportedAt = 0;
+  #tail: Promise<unknown> = Promise.resolve();
+
+  constructor(options: NodeStatusOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+  }
+
+  /** Makes the Node when there is none; its status is written by the first report. @throws ApiError as ensureNode */
+  async register(): Promise<Node> {
+    const { client, input } = this.#options;
+    this.#node = await ensureNode(client, input.name, input.podCidrs);
+    return this.#node;
+  }
+
+  /** As it was written or read last. */
+  get node(): Node {
+    if (!this.#node) throw new Error('the node has not been registered');
+    return this.#node;
+  }
+
+  /** Writes the status at once, then whenever it changed, and every five minutes. */
+  async start(): Promise<void> {
+    const { signal, log } = this.#options;
+    await this.report();
+    const timer = setInterval(() => {
+      this.report().catch((error) => log.warn({ err: error }, `node status: ${messageOf(error)}`));
+    }, lookMs);
+    signal.addEventListener('abort', () => clearInterval(timer));
+  }
+
+  /** Looks now, and writes what changed; one after the other. @throws ApiError */
+  report(): Promise<void> {
+    const done = this.#tail.then(() => this.#report());
+    this.#tail = done.catch(() => {});
+    return done;
+  }
+
+  async #report(): Promise<void> {
+    if (this.#options.signal.aborted) return;
+    for (let attempt = 1; ; attempt++) {
+      const current = await this.register(); // somebody may have deleted it
+      const status = nodeStatus(this.#options.input, current, {
+        now: this.#now(),
+        notReady: this.#options.notReady(),
+      });
+      const isDue = this.#now() - this.#reportedAt >= reportMs;
+      if (!isDue && sameStatus(status, current.status)) return;
+      try {
+        // With its resourceVersion: the conditions of others were read, and must not be lost.
+        this.#node = await this.#options.client.updateStatus('nodes', { ...current, status });
+        this.#reportedAt = this.#now();
+        return;
+      } catch (error) {
+        if (!isReason(error, 'Conflict') || attempt === writeAttempts) throw error;
+      }
+    }
+  }
 }
 
 /**
@@ -67,9 +137,58 @@ export async function ensureNode(client: Client, name: string, podCidrs?: readon
   }
 }
 
-function nodeStatus(input: NodeInput, node: Node): Node['status'] {
-  const now = timestamp(Date.now());
-  const known = node.status?.conditions?.find((c) => c.type === 'Ready');
+type NodeStatus = NonNullable<Node['status']>;
+type NodeCondition = NonNullable<NodeStatus['conditions']>[number];
+
+/** The conditions that are the kubelet's own; those of others stay as they are. Reasons and messages as kubelet's. */
+function ownConditions(
+  notReady: string | undefined,
+): Pick<NodeCondition, 'type' | 'status' | 'reason' | 'message'>[] {
+  const fine = [
+    ['MemoryPressure', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'],
+    ['DiskPressure', 'KubeletHasNoDiskPressure', 'kubelet has no disk pressure'],
+    ['PIDPressure', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'],
+  ] as const;
+  const ready =
+    notReady === undefined
+      ? { status: 'True', reason: 'KubeletReady', message: 'podwired is posting ready status' }
+      : { status: 'False', reason: 'KubeletNotReady', message: notReady };
+  return [
+    ...fine.map(([type, reason, message]) => ({ type, status: 'False', reason, message })),
+    { type: 'Ready', ...ready },
+  ];
+}
+
+/** The Node's conditions with the kubelet's own brought up to date; a time of transition changes with the status only. */
+export function nodeConditions(
+  known: readonly NodeCondition[],
+  { now, notReady }: { readonly now: number; readonly notReady: string | undefined },
+): NodeCondition[] {
+  const time = timestamp(now);
+  const own = ownConditions(notReady).map((one) => {
+    const before = known.find(({ type }) => type === one.type);
+    const lastTransitionTime = before?.status === one.status ? before.lastTransitionTime : time;
+    return { ...one, lastHeartbeatTime: time, lastTransitionTime };
+  });
+  return [...known.filter(({ type }) => !own.some((one) => one.type === type)), ...own];
+}
+
+/** Heartbeats do not count: a status that says nothing new is not written. */
+function sameStatus(a: NodeStatus, b: NodeStatus | undefined): boolean {
+  const shown = (status: NodeStatus | undefined) => ({
+    ...status,
+    conditions: (status?.conditions ?? [])
+      .map(({ lastHeartbeatTime: _, ...rest }) => rest)
+      .sort((one, other) => one.type.localeCompare(other.type)),
+  });
+  return isDeepStrictEqual(JSON.parse(JSON.stringify(shown(a))), JSON.parse(JSON.stringify(shown(b))));
+}
+
+function nodeStatus(
+  input: NodeInput,
+  node: Node,
+  seen: { readonly now: number; readonly notReady: string | undefined },
+): NodeStatus {
   const capacity = {
     cpu: String(cpus().length),
     memory: `${Math.floor(totalmem() / 1024)}Ki`,
@@ -77,22 +196,14 @@ function nodeStatus(input: NodeInput, node: Node): Node['status'] {
   };
   const os = /^PRETTY_NAME="?(.*?)"?$/m.exec(readIfThere('/etc/os-release') ?? '')?.[1] ?? 'Linux';
   return {
+    ...node.status,
     capacity,
     allocatable: capacity,
     addresses: [
       { type: 'InternalIP', address: input.ip },
       { type: 'Hostname', address: hostname() },
     ],
-    conditions: [
-      {
-        type: 'Ready',
-        status: 'True',
-        reason: 'KubeletReady',
-        message: 'podwired is posting ready status',
-        lastHeartbeatTime: now,
-        lastTransitionTime: known?.status === 'True' ? known.lastTransitionTime : now,
-      },
-    ],
+    conditions: nodeConditions(node.status?.conditions ?? [], seen),
     nodeInfo: {
       architecture: archNames[arch()] ?? arch(),
       bootID: bootId(),
