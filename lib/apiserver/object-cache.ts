@@ -54,8 +54,14 @@ export class ObjectCache {
     return this.#told.object;
   }
 
-  drop(key: string): void {
-    this.#cached.delete(key);
+  /** The key was deleted at that revision, by whomever. */
+  drop(key: string, revision: number): void {
+    const hit = this.#cached.get(key);
+    if (hit && hit.revision <= revision) this.#cached.delete(key); // else it is there again
+  }
+
+  clear(): void {
+    this.#cached.clear();
   }
 
   #find({ key, revision }: StoreEntry): ApiObject | undefined {

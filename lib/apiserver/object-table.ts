@@ -1,9 +1,15 @@
 // Objects over the store: reads, writes and removes one, and tries again when another writer came between.
-// Assumes it alone writes the store's /registry/ keys. What it returns is frozen and shared.
+// Assumes only tables like it write the store's /registry/ keys, be it in several processes. What it returns is frozen and shared.
 // One store operation a call; texts are parsed once a revision (ObjectCache).
 import type { ObjectKey } from '../api/client.ts';
 import type { ApiObject, Kinds, Resource } from '../api/types.ts';
-import { isStoreError, type Store, type StoreEntry, type WriteOptions } from '../store/store.ts';
+import {
+  isStoreError,
+  type Store,
+  type StoreEntry,
+  type StoreWatch,
+  type WriteOptions,
+} from '../store/store.ts';
 import { notFoundError, staleError } from './api-errors.ts';
 import { keyOf, prefixOf } from './keys.ts';
 import { encode, ObjectCache } from './object-cache.ts';
@@ -19,10 +25,33 @@ export class ObjectTable {
   readonly store: Store;
   readonly #cache = new ObjectCache();
   readonly #eventTtlSeconds: number;
+  #deletions: StoreWatch | undefined;
+  #isClosed = false;
 
   constructor(store: Store, eventTtlSeconds: number) {
     this.store = store;
     this.#eventTtlSeconds = eventTtlSeconds;
+  }
+
+  /** Forgets what other processes delete, as long as it stands. What they change is known by its revision. */
+  async followDeletions(onError: (error: unknown) => void): Promise<void> {
+    if (this.#isClosed) return;
+    this.#deletions = this.store.watch('/registry/', await this.store.revision(), {
+      events: (events) => {
+        for (const { type, entry } of events)
+          if (type === 'delete') this.#cache.drop(entry.key, entry.revision);
+      },
+      error: () => {
+        this.#cache.clear(); // what was deleted meanwhile is not known
+        this.followDeletions(onError).catch(onError);
+      },
+    });
+    if (this.#isClosed) this.#deletions.stop();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#deletions?.stop();
   }
 
   /** @throws ApiError NotFound. */
@@ -73,8 +102,9 @@ export class ObjectTable {
     // The wish to delete, if it had to wait, is on the disk already; after a power cut it is fulfilled again.
     const awaited = this.decode(entry).metadata.deletionTimestamp !== undefined;
     const options = awaited || isFleeting(resource) ? relaxed : {};
-    const gone = this.decode(await this.store.delete(entry.key, { ...options, expected: entry.revision }));
-    this.#cache.drop(entry.key);
+    const deleted = await this.store.delete(entry.key, { ...options, expected: entry.revision });
+    const gone = this.decode(deleted);
+    this.#cache.drop(entry.key, deleted.revision);
     return gone;
   }
 

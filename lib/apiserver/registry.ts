@@ -1,5 +1,6 @@
 // The API itself, in process: schema check, defaults, admission, validation, commit; lists, watches, graceful delete.
-// Assumes it alone writes the store's /registry/ keys. Objects it returns are frozen and shared: never changed.
+// Assumes all that write the store's /registry/ keys are registries, in one process or (over etcd) in several: what was
+// decided on an old state is refused by the store and decided again. Objects it returns are frozen and shared: never changed.
 // A write is O(fields) and one store write; a watch costs O(its changes).
 import { isDeepStrictEqual } from 'node:util';
 import type { Admit } from '../api/admission.ts';
@@ -12,7 +13,7 @@ import type {
   WatchEvent,
   WatchOptions,
 } from '../api/client.ts';
-import { ApiError } from '../api/errors.ts';
+import { ApiError, isReason } from '../api/errors.ts';
 import { applyPatch } from '../api/patch.ts';
 import { resources } from '../api/resources.ts';
 import { checkSchema } from '../api/schema.ts';
@@ -101,8 +102,9 @@ export class Registry implements Client {
   async start(): Promise<void> {
     for (const name of systemNamespaces) {
       if (!(await this.#table.store.get(keyOf('namespaces', { name }))))
-        await this.create('namespaces', { metadata: { name } });
+        await unlessThere(() => this.create('namespaces', { metadata: { name } }));
     }
+    await this.#table.followDeletions(this.#options.onError);
     for (const { metadata } of (await this.list('namespaces')).items)
       if (metadata.deletionTimestamp) await emptyNamespace(this.#table, metadata.name, this.#deletePod);
     this.#compactNext = await this.#table.store.revision();
@@ -114,6 +116,7 @@ export class Registry implements Client {
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     this.#watches.close();
+    this.#table.close();
   }
 
   async get<R extends Resource>(resource: R, key: ObjectKey): Promise<Kinds[R]> {
@@ -370,6 +373,15 @@ export class Registry implements Client {
     const upTo = this.#compactNext;
     this.#compactNext = await this.#table.store.revision();
     await this.#table.store.compact(upTo);
+  }
+}
+
+/** Another server may have been quicker. */
+async function unlessThere(work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!isReason(error, 'AlreadyExists')) throw error;
   }
 }
 

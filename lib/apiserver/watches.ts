@@ -3,7 +3,7 @@
 import type { WatchOptions } from '../api/client.ts';
 import { parseSelectors } from '../api/selectors.ts';
 import type { Resource } from '../api/types.ts';
-import { isStoreError } from '../store/store.ts';
+import { isStoreError, type StoreWatch } from '../store/store.ts';
 import { expiredError } from './api-errors.ts';
 import { parseRevision, prefixOf } from './keys.ts';
 import type { ObjectTable } from './object-table.ts';
@@ -11,7 +11,7 @@ import { WatchStream, watchEventOf } from './watch-stream.ts';
 
 export class Watches {
   readonly #table: ObjectTable;
-  readonly #open = new Set<WatchStream>();
+  readonly #open = new Map<WatchStream, StoreWatch>();
 
   constructor(table: ObjectTable) {
     this.#table = table;
@@ -30,7 +30,7 @@ export class Watches {
       from = revision;
     }
     let failure: unknown;
-    const stop = this.#table.store.watch(prefixOf(resource, options.namespace), from, {
+    const watch = this.#table.store.watch(prefixOf(resource, options.namespace), from, {
       events: (events) => {
         for (const event of events) {
           const told = watchEventOf(event, this.#table.decodeTold, matches);
@@ -43,25 +43,25 @@ export class Watches {
       },
     });
     if (failure !== undefined) throw failure;
-    this.#keep(stream, options.signal, stop);
+    this.#keep(stream, options.signal, watch);
     return stream;
   }
 
+  /** Each watch is told how far it has come: further than its last event, as others' writes count, too. */
   async bookmarks(): Promise<void> {
-    const revision = await this.#table.store.revision();
-    for (const stream of this.#open) stream.bookmark(revision, 'progress');
+    for (const [stream, watch] of this.#open) stream.bookmark(watch.revision(), 'progress');
   }
 
   close(): void {
-    for (const stream of [...this.#open]) stream.close();
+    for (const stream of [...this.#open.keys()]) stream.close();
   }
 
-  #keep(stream: WatchStream, signal: AbortSignal, stop: () => void): void {
+  #keep(stream: WatchStream, signal: AbortSignal, watch: StoreWatch): void {
     const abort = (): void => stream.abort();
-    this.#open.add(stream);
+    this.#open.set(stream, watch);
     signal.addEventListener('abort', abort, { once: true });
     stream.onClose(() => {
-      stop();
+      watch.stop();
       this.#open.delete(stream);
       signal.removeEventListener('abort', abort);
     });

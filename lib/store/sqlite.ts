@@ -11,6 +11,7 @@ import {
   type StoreEntry,
   StoreError,
   type StoreEvent,
+  type StoreWatch,
   type StoreWatcher,
   type WriteOptions,
 } from './store.ts';
@@ -160,11 +161,11 @@ class SqliteStore implements Store {
     return this.#revision;
   }
 
-  watch(prefix: string, afterRevision: number, watcher: StoreWatcher): () => void {
+  watch(prefix: string, afterRevision: number, watcher: StoreWatcher): StoreWatch {
     if (afterRevision < this.#compacted || afterRevision > this.#revision) {
       const kept = `${this.#compacted} to ${this.#revision}`;
       watcher.error(new StoreError('STORE_COMPACTED', `revision ${afterRevision} is not kept; ${kept} are`));
-      return () => {};
+      return { stop: () => {}, revision: () => afterRevision };
     }
     if (afterRevision < this.#revision) {
       const rows = this.#try(() =>
@@ -172,7 +173,7 @@ class SqliteStore implements Store {
       ) as unknown as LogRow[];
       if (rows.length > 0) watcher.events(rows.map(eventOf));
     }
-    return this.#hub.add(prefix, this.#revision, watcher);
+    return this.#hub.add(prefix, this.#revision, watcher, () => this.#revision);
   }
 
   async compact(revision: number): Promise<void> {

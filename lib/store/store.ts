@@ -42,6 +42,13 @@ export interface StoreWatcher {
   error(error: unknown): void;
 }
 
+/** A watch that stands. */
+export interface StoreWatch {
+  stop(): void;
+  /** All writes up to this revision that the watch is about have been told: it can be resumed from there. */
+  revision(): number;
+}
+
 export type StoreErrorCode =
   /** The key is there already, or its revision is not the expected one. */
   | 'STORE_CONFLICT'
@@ -84,12 +91,15 @@ export interface Store {
   delete(key: string, options: { expected: number } & WriteOptions): Promise<StoreEntry>;
   /**
    * Tells every write with a revision above `afterRevision`: first those that have been, then those to come.
-   * Rejections go to watcher.error, at once or later: STORE_COMPACTED. Gives the function that ends it.
+   * Rejections go to watcher.error, at once or later: STORE_COMPACTED.
    */
-  watch(prefix: string, afterRevision: number, watcher: StoreWatcher): () => void;
+  watch(prefix: string, afterRevision: number, watcher: StoreWatcher): StoreWatch;
   /** Of the newest write, by anybody. Where nothing was written it is what the store begins with (SQLite 0, etcd 1). */
   revision(): Promise<number>;
-  /** Forgets what was overwritten or deleted up to this revision; watches may begin there or later. */
+  /**
+   * Forgets what was overwritten or deleted up to this revision; watches may begin there or later. Of several processes that call
+   * it again and again one does it: nothing is done when another has since the last call.
+   */
   compact(revision: number): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,7 +1,7 @@
 // Hands each committed write to those who watch its key, in order, within the same turn of the event loop.
 // Assumes watchers only queue what they are told; one that throws loses its watch and harms no other.
 // O(watchers) a write.
-import { StoreError, type StoreEvent, type StoreWatcher } from './store.ts';
+import { StoreError, type StoreEvent, type StoreWatch, type StoreWatcher } from './store.ts';
 
 interface Registration {
   readonly prefix: string;
@@ -16,11 +16,13 @@ export class WatchHub {
   readonly #waiting: StoreEvent[] = [];
   #telling = false;
 
-  add(prefix: string, after: number, watcher: StoreWatcher): () => void {
+  /** `reached`: up to where the hub has told. */
+  add(prefix: string, after: number, watcher: StoreWatcher, reached: () => number): StoreWatch {
     const registration = { prefix, after, watcher };
     this.#registrations.add(registration);
-    return () => {
-      this.#registrations.delete(registration);
+    return {
+      stop: () => void this.#registrations.delete(registration),
+      revision: () => Math.max(after, reached()),
     };
   }
 

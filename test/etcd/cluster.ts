@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer, connect } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -50,9 +50,10 @@ const startMs = 15_000;
 
 export async function startEtcd(members: number, tls?: EtcdTls): Promise<EtcdCluster> {
   const folder = mkdtempSync(join(tmpdir(), 'podwire-etcd-'));
-  const ports = await freePorts(members * 2);
+  const ports = await freePorts(members * 3);
   const client = (at: number): number => ports[at]!;
   const peer = (at: number): string => `http://127.0.0.1:${ports[members + at]}`;
+  const metrics = (at: number): number => ports[2 * members + at]!;
   const scheme = tls ? 'https' : 'http';
   const all = Array.from({ length: members }, (_, at) => at);
   const running = new Map<number, ChildProcess>();
@@ -66,6 +67,7 @@ export async function startEtcd(members: number, tls?: EtcdTls): Promise<EtcdClu
       'listen-peer-urls': peer(at),
       'initial-advertise-peer-urls': peer(at),
       'initial-cluster': all.map((one) => `m${one}=${peer(one)}`).join(','),
+      'listen-metrics-urls': `http://127.0.0.1:${metrics(at)}`,
       'initial-cluster-token': folder,
       'log-level': 'error',
       logger: 'zap',
@@ -76,7 +78,7 @@ export async function startEtcd(members: number, tls?: EtcdTls): Promise<EtcdClu
     if (tls) args.push('--client-cert-auth');
     const child = spawn(program()!, args, { stdio: 'ignore' });
     running.set(at, child);
-    await listening(client(at), child, join(folder, `m${at}.log`));
+    await healthy(metrics(at), child, join(folder, `m${at}.log`));
   };
   const kill = async (at: number): Promise<void> => {
     const child = running.get(at);
@@ -115,16 +117,15 @@ async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-/** etcd opens its clients' port when it has joined a majority. */
-async function listening(port: number, child: ChildProcess, log: string): Promise<void> {
+/** The port is open before there is a leader; /health says when there is. */
+async function healthy(port: number, child: ChildProcess, log: string): Promise<void> {
   for (const end = Date.now() + startMs; Date.now() < end; await sleep(20)) {
     if (child.exitCode !== null) throw new Error(`etcd ended at its start:\n${readFileSync(log, 'utf8')}`);
-    const socket = connect(port, '127.0.0.1');
-    const answered = await new Promise<boolean>((resolve) => {
-      socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
-    });
-    socket.destroy();
-    if (answered) return;
+    const answer = await fetch(`http://127.0.0.1:${port}/health`).then(
+      (reply) => reply.text(),
+      () => '',
+    );
+    if (/"health":\s*"true"/.test(answer)) return;
   }
-  throw new Error(`etcd did not listen on ${port} within ${startMs} ms`);
+  throw new Error(`etcd was not healthy within ${startMs} ms`);
 }

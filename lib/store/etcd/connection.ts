@@ -37,7 +37,8 @@ const channelOptions = {
   'grpc.max_receive_message_length': -1,
   'grpc.max_send_message_length': -1,
   'grpc.initial_reconnect_backoff_ms': 100,
-  'grpc.max_reconnect_backoff_ms': 1000,
+  'grpc.max_reconnect_backoff_ms': 500,
+  'grpc.dns_min_time_between_resolutions_ms': 1000,
   // etcd refuses pings that come more often than every 5 s.
   'grpc.keepalive_time_ms': 6000,
   'grpc.keepalive_timeout_ms': 3000,
@@ -153,7 +154,11 @@ export class Connection {
       const call = (client as unknown as Record<Method, Unary>)[method];
       call.call(client, request, { deadline }, (error, reply) => {
         if (!error) return resolve(reply);
-        const failure = new CallError(error.code, endpoint, error.details || error.message);
+        const failure = new CallError(
+          error.code,
+          endpoint,
+          (error.details || error.message).replace(/ Resolution note: $/, ''),
+        );
         if (!isRefusal(failure)) this.#leave(member);
         reject(failure);
       });

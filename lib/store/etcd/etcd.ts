@@ -6,13 +6,15 @@
 // 1. the fence is renewed, after which that attempt can no longer be applied, if it has not been;
 // 2. the shared watch is waited for up to the fence's revision; 3. if the write stands in the history it is done, else it is
 // tried again. When that cannot be found out in time it is STORE_UNCERTAIN.
-import { PodwireError } from '../../exec/errors.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf, PodwireError } from '../../exec/errors.ts';
 import {
   isStoreError,
   type Store,
   type StoreEntry,
   StoreError,
   type StoreEvent,
+  type StoreWatch,
   type StoreWatcher,
   type WriteOptions,
 } from '../store.ts';
@@ -45,10 +47,10 @@ const probeKey = `${reserved}probe`;
 
 /** @throws PodwireError DATASTORE_UNREACHABLE, DATASTORE_TLS. */
 export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store> {
-  const { endpoints, tls, prefix, files = {}, attemptMs = 4000, callMs = 15_000, onWarning } = options;
+  const { endpoints, tls, prefix, files = {}, attemptMs = 4000, callMs = 15_000 } = options;
   const connection = await Connection.open({ endpoints, tls: tls ? files : undefined, attemptMs, callMs });
   try {
-    const revision = await probe(connection, options, onWarning);
+    const revision = await probe(connection, options);
     return new EtcdStore(connection, prefix, revision);
   } catch (error) {
     connection.close();
@@ -56,29 +58,34 @@ export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store> {
   }
 }
 
-/** The revision now. Each member is asked, so that a wrong address is told even if others answer. */
+/**
+ * The revision now. Each member is asked, so that a wrong address is told even if others answer; and again for a while when none
+ * does: after a boot etcd may be coming up just now, too.
+ */
 async function probe(
   connection: Connection,
-  { endpoints, prefix }: EtcdAddress,
-  warn: (message: string) => void = () => {},
+  { endpoints, prefix, onWarning = () => {} }: EtcdStoreOptions,
 ): Promise<number> {
-  const answers = await connection.askAll('Range', { key: encodeKey(prefix, probeKey) });
-  const faults = answers.flatMap((answer, at) =>
-    answer.status === 'rejected' ? [`${endpoints[at]}: ${describe(answer.reason)}`] : [],
-  );
-  const revisions = answers.flatMap((answer) =>
-    answer.status === 'fulfilled' ? [Number(answer.value.header.revision)] : [],
-  );
-  if (revisions.length === 0)
+  for (const until = Date.now() + connection.callMs; ; await sleep(200)) {
+    const answers = await connection.askAll('Range', { key: encodeKey(prefix, probeKey) });
+    const faults = answers.flatMap((answer, at) =>
+      answer.status === 'rejected' ? [`${endpoints[at]}: ${messageOf(answer.reason)}`] : [],
+    );
+    const revisions = answers.flatMap((answer) =>
+      answer.status === 'fulfilled' ? [Number(answer.value.header.revision)] : [],
+    );
+    if (revisions.length > 0) {
+      for (const fault of faults) onWarning(`etcd ${fault}; going on with the others`);
+      return Math.max(...revisions);
+    }
+    const isRefused = answers.every((one) => one.status === 'rejected' && isRefusal(one.reason));
+    if (Date.now() < until && !isRefused) continue;
     throw new PodwireError(
       'DATASTORE_UNREACHABLE',
       `etcd answers at none of its endpoints (${faults.join('; ')}). Is it running, has it a majority of its members, and do --datastore and its certificates fit?`,
     );
-  for (const fault of faults) warn(`etcd ${fault}; going on with the others`);
-  return Math.max(...revisions);
+  }
 }
-
-const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 class EtcdStore implements Store {
   readonly #connection: Connection;
@@ -89,6 +96,8 @@ class EtcdStore implements Store {
   readonly #fence: Fence;
   readonly #catchingUp = new Set<RemoteWatch>();
   #shared: RemoteWatch;
+  /** The record of the last compaction, as it was found at the last call: 5 minutes ago. */
+  #compaction: number | undefined;
   #closed = false;
 
   constructor(connection: Connection, prefix: string, revision: number) {
@@ -137,22 +146,25 @@ class EtcdStore implements Store {
     return Number(header.revision);
   }
 
-  watch(prefix: string, afterRevision: number, watcher: StoreWatcher): () => void {
+  watch(prefix: string, afterRevision: number, watcher: StoreWatcher): StoreWatch {
     const recent = this.#history.since(afterRevision);
     if (recent === undefined) return this.#catchUp(prefix, afterRevision, watcher);
-    const stop = this.#join(prefix, { after: afterRevision, recent }, watcher);
+    const watch = this.#join(prefix, { after: afterRevision, recent }, watcher);
     // A server that has heard of a revision from another may be ahead of our watch, but not of etcd.
-    if (afterRevision > this.#history.revision) this.#refuseFuture(afterRevision, { stop, watcher });
-    return stop;
+    if (afterRevision > this.#history.revision) this.#refuseFuture(afterRevision, watch, watcher);
+    return watch;
   }
 
   async compact(revision: number): Promise<void> {
     const upTo = Math.min(revision, await this.revision());
     const record = await this.get(compactedKey);
-    if (Number(record?.value ?? 0) >= upTo) return;
+    const wasOthers = this.#compaction !== undefined && this.#compaction !== record?.revision;
+    this.#compaction = record?.revision;
+    if (wasOthers || Number(record?.value ?? 0) >= upTo) return;
     try {
       // First, so that no watch begins where something may be missing.
-      await this.#write({ key: compactedKey, value: String(upTo), expected: record?.revision ?? 0 });
+      const write = { key: compactedKey, value: String(upTo), expected: record?.revision ?? 0 };
+      this.#compaction = (await this.#write(write)).revision;
       await this.#try('compact', () => this.#connection.call('Compact', { revision: upTo }));
     } catch (error) {
       // Another process is about it, or has gone further.
@@ -303,61 +315,60 @@ class EtcdStore implements Store {
     prefix: string,
     from: { readonly after: number; readonly recent: readonly StoreEvent[] },
     watcher: StoreWatcher,
-  ): () => void {
+  ): StoreWatch {
     const after = Math.max(from.after, this.#history.revision);
-    const stop = this.#hub.add(prefix, after, watcher);
+    const watch = this.#hub.add(prefix, after, watcher, () => this.#history.revision);
     const missed = from.recent.filter(({ entry }) => entry.key.startsWith(prefix) && !isReserved(entry.key));
     try {
       if (missed.length > 0) watcher.events(missed);
     } catch (error) {
-      stop();
+      watch.stop();
       watcher.error(error);
     }
-    return stop;
+    return watch;
   }
 
   /** Where etcd cannot be asked the watch just waits: it will be told what comes. */
-  #refuseFuture(after: number, watch: { readonly stop: () => void; readonly watcher: StoreWatcher }): void {
+  #refuseFuture(after: number, watch: StoreWatch, watcher: StoreWatcher): void {
     const check = async (): Promise<void> => {
       const revision = await this.revision();
       if (after <= revision || this.#closed) return;
       watch.stop();
       const why = `revision ${after} lies in the future; ${revision} is the newest`;
-      watch.watcher.error(new StoreError('STORE_COMPACTED', why));
+      watcher.error(new StoreError('STORE_COMPACTED', why));
     };
     check().catch(() => {});
   }
 
   /** A watch of its own until it has come to where the shared history begins, then one of all. */
-  #catchUp(prefix: string, after: number, watcher: StoreWatcher): () => void {
-    let end = (): void => {
+  #catchUp(prefix: string, after: number, watcher: StoreWatcher): StoreWatch {
+    let joined: StoreWatch | undefined;
+    const end = (): void => {
       own.stop();
       this.#catchingUp.delete(own);
+      joined?.stop();
     };
     const fail = (error: unknown): void => {
       end();
       watcher.error(error);
     };
-    const own = new RemoteWatch(
-      { connection: this.#connection, prefix: this.#prefix, below: prefix, after },
-      {
-        events: (events) => {
-          try {
-            const told = events.filter(({ entry }) => !isReserved(entry.key));
-            if (told.length > 0) watcher.events(told);
-          } catch (error) {
-            return fail(error);
-          }
-          const reached = events.at(-1)!.entry.revision;
-          const recent = this.#history.since(reached);
-          if (recent === undefined || !this.#catchingUp.has(own)) return;
-          end();
-          end = this.#join(prefix, { after: reached, recent }, watcher);
-        },
-        error: fail,
-      },
-    );
+    const events = (batch: readonly StoreEvent[]): void => {
+      const told = batch.filter(({ entry }) => !isReserved(entry.key));
+      try {
+        if (told.length > 0) watcher.events(told);
+      } catch (error) {
+        fail(error);
+        return;
+      }
+      const reached = batch.at(-1)!.entry.revision;
+      const recent = this.#history.since(reached);
+      if (recent === undefined || !this.#catchingUp.has(own)) return;
+      end();
+      joined = this.#join(prefix, { after: reached, recent }, watcher);
+    };
+    const where = { connection: this.#connection, prefix: this.#prefix, below: prefix, after };
+    const own = new RemoteWatch(where, { events, error: fail });
     this.#catchingUp.add(own);
-    return () => end();
+    return { stop: end, revision: () => joined?.revision() ?? own.revision };
   }
 }

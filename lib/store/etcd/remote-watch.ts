@@ -43,6 +43,11 @@ export class RemoteWatch {
     void this.#run();
   }
 
+  /** Of the newest write told. */
+  get revision(): number {
+    return this.#revision;
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#stream?.cancel();

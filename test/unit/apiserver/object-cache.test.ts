@@ -28,7 +28,7 @@ t.test('what watches tell of the past is not kept', async (t) => {
   t.equal(cache.decodeTold(entry('gone', 1)), told, 'but for the watch that is told next');
   cache.decodeTold(entry('other', 2));
   t.not(cache.decodeTold(entry('gone', 1)), told);
-  cache.drop(entry('gone', 1).key);
+  cache.drop(entry('gone', 1).key, 1);
   const live = cache.decode(entry('live', 3));
   cache.decodeTold(entry('live', 4)); // its deletion
   t.equal(cache.decode(entry('live', 3)), live, 'nor does it push out what is');

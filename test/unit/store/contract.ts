@@ -14,16 +14,17 @@ interface Recorder {
   seen: StoreEvent[];
   errors: unknown[];
   stop: () => void;
+  revision: () => number;
 }
 
 export function record(store: Store, prefix: string, after: number): Recorder {
   const seen: StoreEvent[] = [];
   const errors: unknown[] = [];
-  const stop = store.watch(prefix, after, {
+  const watch = store.watch(prefix, after, {
     events: (events) => void seen.push(...events),
     error: (error) => void errors.push(error),
   });
-  return { seen, errors, stop };
+  return { seen, errors, stop: () => watch.stop(), revision: () => watch.revision() };
 }
 
 const patienceMs = 5000;
@@ -141,6 +142,7 @@ export function storeContract(
     const expected = ['put /p/a=1 (was nothing)', 'put /p/a=2 (was 1)', 'delete /p/a=2 (was 2)'];
     t.strictSame(told(all.seen), expected);
     t.strictSame(revisions(all.seen), [made.revision, changed.revision, gone.revision]);
+    t.equal(all.revision(), gone.revision, 'and knows how far it has come');
     const replayed = record(store, '/p/', made.revision - 1);
     await seen(replayed, 3);
     t.strictSame(replayed.seen, all.seen, 'and tells the same to who comes later');

@@ -19,7 +19,7 @@ t.test('a real etcd', { skip }, async (t) => {
       tls: false,
       prefix,
       attemptMs: 500,
-      callMs: 1500,
+      callMs: 2500,
     });
     prefixOf.set(store, prefix);
     return store;
@@ -160,7 +160,7 @@ t.test('a real etcd', { skip }, async (t) => {
 
 t.test('who cannot be reached is told by address, with what to do', async (t) => {
   const options = { endpoints: ['127.0.0.1:1', 'no-such-host.invalid:2379'], tls: false, prefix: '/x' };
-  await t.rejects(openEtcdStore({ ...options, attemptMs: 500 }), {
+  await t.rejects(openEtcdStore({ ...options, attemptMs: 500, callMs: 500 }), {
     code: 'DATASTORE_UNREACHABLE',
     message: /127\.0\.0\.1:1: .*ECONNREFUSED.*no-such-host\.invalid:2379: .*--datastore/s,
   });
