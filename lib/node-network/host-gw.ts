@@ -1,8 +1,8 @@
 // Backend host-gw: per peer's subnet one route by the peer's own address. Assumes all nodes on one link, as a router
 // between them would not know the Pods. Nothing is wrapped, nothing is added to a packet.
-import { contains, formatCidr, parseIp } from '../cni/address.ts';
+import { type Cidr, contains, formatCidr, formatIp, networkOf, parseIp } from '../cni/address.ts';
 import { settleAll } from '../exec/errors.ts';
-import { ipJson, type KernelOptions } from '../kernel/ip.ts';
+import { ipBatch, ipJson, type KernelOptions } from '../kernel/ip.ts';
 import { isAbsent } from '../kernel/errors.ts';
 import { overhead } from '../kernel/overlay.ts';
 import { applyAll, applyEntries, noEntries, readEntries, routeProtocol } from './entries.ts';
@@ -38,19 +38,30 @@ export function hostGw(options: Omit<KernelOptions, 'netns'> = {}): Backend {
     name: 'host-gw',
     announcement: 'host-gw',
     link: undefined,
+    carrier: "packets of the Pods' addresses",
     overhead: overhead['host-gw'],
     check: async () => {},
     annotations: async () => ({}),
     plan: planHostGw,
-    ensureLink: async () => [],
+    ensureLink: ({ podCidrs }) => answerAtFirstAddress(podCidrs, options),
     read: ({ underlay }) => readEntries(underlay.device, 'underlay', options),
     apply: ({ underlay }, change) => applyEntries(underlay.device, change, options),
     remove: () => removeRoutes(options),
   };
 }
 
-/** All routes of ours, by whatever device. */
+/** There is no link to hold the node's own address among its Pods': a local route makes the kernel answer at it. */
+async function answerAtFirstAddress(podCidrs: readonly Cidr[], options: KernelOptions): Promise<[]> {
+  const lines = podCidrs.map(
+    (net) => `route replace local ${formatIp(networkOf(net))} dev lo proto ${routeProtocol}`,
+  );
+  await ipBatch(lines, options);
+  return [];
+}
+
+/** All routes of ours, by whatever device, and those that answerAtFirstAddress made. */
 async function removeRoutes(options: KernelOptions): Promise<void> {
+  await settleAll('local routes', [() => removeLocal('-4', options), () => removeLocal('-6', options)]);
   await settleAll(
     'routes',
     (['-4', '-6'] as const).map((family) => async () => {
@@ -71,5 +82,14 @@ async function removeRoutes(options: KernelOptions): Promise<void> {
       }));
       await applyAll(ops, options);
     }),
+  );
+}
+
+async function removeLocal(family: '-4' | '-6', options: KernelOptions): Promise<void> {
+  const args = [family, 'route', 'show', 'table', 'local', 'proto', String(routeProtocol)];
+  const rows = (await ipJson(args, options)) as Array<{ dst: string }>;
+  await ipBatch(
+    rows.map(({ dst }) => `route del local ${dst} dev lo proto ${routeProtocol}`),
+    options,
   );
 }

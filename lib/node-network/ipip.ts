@@ -35,6 +35,7 @@ export function ipip({ link, ...options }: IpipOptions): Backend {
     name: 'ipip',
     announcement: 'ipip',
     link,
+    carrier: 'IP protocol 4 (ipip)',
     overhead: overhead.ipip,
     check: async () => {
       if (!(await kernelHas('ipip', options))) throw lacks('ipip');

@@ -19,6 +19,7 @@ import { bridgeName, writeDefaultConflist } from './conflist.ts';
 import { judgeLine, startMonitor } from './monitor.ts';
 import { ensureNodeNetwork, nodeTableIsThere } from './node-network.ts';
 import { PeerTable, peerOf, podCidrsOf } from './peers.ts';
+import { type Surroundings, surroundingsOf } from './health/surroundings.ts';
 import { PeerProgrammer } from './programmer.ts';
 import {
   annotation,
@@ -69,6 +70,8 @@ export interface RunningNodeNetwork {
   /** Why no Pod may come yet; undefined when one may. */
   notReady(): string | undefined;
   status(): NodeNetworkStatus;
+  /** What its health is judged by; undefined until Pods may come. */
+  surroundings(): Surroundings | undefined;
   /** Looks at everything now, and puts right what differs. */
   resync(): Promise<void>;
   /** Stops looking; the network stays. */
@@ -174,6 +177,14 @@ class NodeNetworkLoop implements RunningNodeNetwork {
       problems: Object.fromEntries(problems),
       lastError: this.#lastError,
     };
+  }
+
+  surroundings(): Surroundings | undefined {
+    const [local, table] = [this.#local, this.#table];
+    if (!this.#setUpOnce || !local || !table) return undefined;
+    const { problems } = this.status();
+    const here = { local, mtu: this.#mtu(), carrier: this.#backend.carrier };
+    return surroundingsOf(here, [...table.peers.values()], problems);
   }
 
   async resync(): Promise<void> {

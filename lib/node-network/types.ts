@@ -89,6 +89,8 @@ export interface Backend {
   readonly announcement: string;
   /** Its own link; undefined: routes go by the underlay's device. */
   readonly link: string | undefined;
+  /** What a firewall between nodes must let pass, in words. */
+  readonly carrier: string;
   /** Bytes that it adds to a packet. */
   overhead(family: Family): number;
   /** Whether this machine can do it at all. @throws PodwireError BACKEND_NOT_AVAILABLE */

@@ -64,6 +64,7 @@ export function vxlan({ link, config, ...options }: VxlanOptions): Backend {
     name: 'vxlan',
     announcement: `vxlan vni=${id} port=${port}`,
     link,
+    carrier: `udp port ${port}`,
     overhead: overhead.vxlan,
     check: () => checkKernel(options),
     annotations: async () => ({}),

@@ -93,6 +93,7 @@ export function wireguard({ link, config, paths, ...options }: WireguardOptions)
     name: 'wireguard',
     announcement: `wireguard port=${port}`,
     link,
+    carrier: `udp port ${port}`,
     overhead: overhead.wireguard,
     check: () => checkMachine(options),
     annotations: async () => ({ [annotation.publicKey]: await publicKeyOf(keyFile, wg) }),

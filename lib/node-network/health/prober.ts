@@ -4,6 +4,7 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 import { uncheckedSocket } from './unchecked.ts';
 import { type Diagnosis, diagnose, type Observation } from './diagnose.ts';
+import type { HealthPeer, Surroundings } from './surroundings.ts';
 import {
   type Answer,
   decode,
@@ -16,26 +17,6 @@ import {
 } from './messages.ts';
 
 export const healthPort = 10_254;
-
-export interface HealthPeer {
-  readonly name: string;
-  /** Of the node itself. */
-  readonly address: string;
-  /** Where the peer answers through the overlay. */
-  readonly overlayAddress: string;
-}
-
-/** What the prober is told anew each round. */
-export interface Surroundings {
-  readonly address: string;
-  readonly overlayAddress: string;
-  /** Bytes of a whole packet in the overlay. */
-  readonly mtu: number;
-  readonly carrier: string;
-  readonly peers: readonly HealthPeer[];
-  /** What this node's kernel lacks to reach a peer. */
-  lacks(peer: string): readonly string[];
-}
 
 export interface PeerHealth extends Diagnosis {
   readonly peer: string;

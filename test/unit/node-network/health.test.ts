@@ -7,7 +7,8 @@ import {
   type Observation,
 } from '../../../lib/node-network/health/diagnose.ts';
 import { decode, encodeAnswer, encodeQuestion } from '../../../lib/node-network/health/messages.ts';
-import { fullPayload, HealthProber, type Surroundings } from '../../../lib/node-network/health/prober.ts';
+import { fullPayload, HealthProber } from '../../../lib/node-network/health/prober.ts';
+import type { Surroundings } from '../../../lib/node-network/health/surroundings.ts';
 
 const well: Observation = {
   ...{ peer: 'n2', peerAddress: '10.0.0.2', mtu: 1450, carrier: 'udp port 8472' },

@@ -1,0 +1,94 @@
+// The health of a node's network: probes of all peers, the condition NetworkUnavailable of its Node, and the report that
+// `podwire network status` shows. Assumes the loop of the node network. One small write when the condition changes.
+import type { Client } from '../../api/client.ts';
+import { timestamp } from '../../api/time.ts';
+import { messageOf } from '../../exec/errors.ts';
+import type { NodeNetworkStatus, RunningNodeNetwork } from '../loop.ts';
+import type { NodeNetworkLog } from '../types.ts';
+import { isNetworkUnavailable } from './diagnose.ts';
+import { HealthProber, type PeerHealth } from './prober.ts';
+
+export interface NetworkReport {
+  readonly node: string;
+  readonly network: NodeNetworkStatus;
+  readonly peers: readonly PeerHealth[];
+}
+
+export interface NetworkHealth {
+  report(): NetworkReport;
+  close(): void;
+}
+
+export interface NetworkHealthOptions {
+  readonly client: Client;
+  readonly nodeName: string;
+  readonly network: RunningNodeNetwork;
+  readonly log: NodeNetworkLog;
+  readonly intervalMs?: number;
+}
+
+interface Condition {
+  readonly status: 'True' | 'False';
+  readonly reason: string;
+  readonly message: string;
+}
+
+export function startNetworkHealth(options: NetworkHealthOptions): NetworkHealth {
+  const { client, nodeName, network, log, intervalMs } = options;
+  let told: string | undefined;
+  let writing = false;
+  const tell = async (condition: Condition): Promise<void> => {
+    const text = JSON.stringify(condition);
+    if (text === told || writing) return;
+    writing = true;
+    try {
+      await writeCondition(client, nodeName, condition);
+      told = text;
+    } catch (error) {
+      log.warn(`the condition NetworkUnavailable could not be written: ${messageOf(error)}; trying again`);
+    } finally {
+      writing = false;
+    }
+  };
+  const prober = new HealthProber({
+    nodeName,
+    surroundings: () => network.surroundings(),
+    onRound: (peers) => void tell(conditionOf(peers)),
+    onError: (error) => log.warn(`network health: ${messageOf(error)}`),
+    ...(intervalMs === undefined ? {} : { intervalMs }),
+  });
+  prober.start();
+  return {
+    report: () => ({ node: nodeName, network: network.status(), peers: prober.health() }),
+    close: () => prober.close(),
+  };
+}
+
+/** Reasons as cloud providers' route controllers write them. Pure. */
+export function conditionOf(peers: readonly PeerHealth[]): Condition {
+  const bad = peers.filter(({ cause }) => cause !== 'ok');
+  const message = bad
+    .map(({ message }) => message)
+    .join('; ')
+    .slice(0, 1000);
+  if (isNetworkUnavailable(peers)) return { status: 'True', reason: 'PeersNotReached', message };
+  const said =
+    peers.length === 0
+      ? 'this node is alone'
+      : `${peers.length - bad.length} of ${peers.length} peers reached`;
+  return {
+    status: 'False',
+    reason: 'RouteCreated',
+    message: bad.length === 0 ? said : `${said}; ${message}`,
+  };
+}
+
+async function writeCondition(client: Client, name: string, condition: Condition): Promise<void> {
+  const node = await client.get('nodes', { name });
+  const former = node.status?.conditions?.find(({ type }) => type === 'NetworkUnavailable');
+  const now = timestamp(Date.now());
+  const lastTransitionTime = former?.status === condition.status ? former.lastTransitionTime : now;
+  const whole = { type: 'NetworkUnavailable', ...condition, lastHeartbeatTime: now, lastTransitionTime };
+  const patch = { status: { conditions: [whole] } };
+  await client.patch('nodes', { name }, patch, { type: 'strategic', subresource: 'status' });
+}
