@@ -1,7 +1,7 @@
 // The command line of podwire: verbs, flags, help. What a verb does is loaded only when it is called.
 // Assumes argv went through normalizeArgv. Building the tree costs 3 ms.
 import { Command, Option } from 'commander';
-import { addLabVerbs } from './program-lab.ts';
+import { addLabVerbs, addNetworkVerbs } from './program-cluster.ts';
 import { action, examples, type Run } from './action.ts';
 import type { Context } from './context.ts';
 import type { DaemonFlags } from './daemon.ts';
@@ -40,6 +40,8 @@ export function buildProgram(): Command {
   addObjectVerbs(program);
   addPodVerbs(program);
   addImageVerbs(program);
+  program.commandsGroup('Several machines:');
+  addNetworkVerbs(program);
   addLabVerbs(program);
   addOtherVerbs(program);
   return program;

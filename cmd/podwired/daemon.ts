@@ -49,6 +49,7 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
       registerPodwireRoutes(app, {
         images,
         explain: async (key) => running.explain(await registry.get('pods', key)),
+        networkReport: () => running.networkReport(),
         purge: () => purgeNode({ paths, client: registry, kubelet, log }),
       }),
   });

@@ -23,6 +23,12 @@ import { keepNodeLease } from '../../lib/kubelet/node-lease.ts';
 import { NodeStatusReporter } from '../../lib/kubelet/node-status.ts';
 import { NodeStreams } from '../../lib/kubelet/streams.ts';
 import { bridgeName, generatedRanges, networkName, parsePodCidr } from '../../lib/node-network/conflist.ts';
+import {
+  type NetworkHealth,
+  type NetworkReport,
+  startNetworkHealth,
+} from '../../lib/node-network/health/health.ts';
+import type { NodeNetworkLog } from '../../lib/node-network/types.ts';
 import { type RunningNodeNetwork, startNodeNetwork } from '../../lib/node-network/loop.ts';
 import { CniNetwork } from '../../lib/sandbox/cni-network.ts';
 import { LocalRuntime } from '../../lib/sandbox/service.ts';
@@ -50,6 +56,8 @@ export interface RunningNode {
   readonly streams: NodeStreams;
   /** The network of a Pod of this node, as commands. @throws ApiError NotFound */
   explain(pod: Pod): string;
+  /** This node's network and how it reaches the others. @throws ApiError ServiceUnavailable before it was started */
+  networkReport(): NetworkReport;
   /** Registers the node and takes up its Pods. */
   start(): Promise<void>;
   /** Stops looking; Pods go on. */
@@ -75,6 +83,7 @@ export async function prepareNode(
   const { paths, log, name } = options;
   await prepareKernel(options);
   let network: RunningNodeNetwork | undefined;
+  let health: NetworkHealth | undefined;
   const { runtime, images } = makeRuntime(options, ground.programs);
   await images.recover();
   const dns = nodeDns(options.clusterDns, options.clusterDomain);
@@ -112,17 +121,31 @@ export async function prepareNode(
     await leaveOldRange(paths, await status.register());
     keepNodeLease({ client, node: () => status.node, log, signal });
     network = await startNetwork(options, client, ground);
+    health = startNetworkHealth({ client, nodeName: name, network, log: plainLog(log) });
     await status.start();
     void network.ready.then(() => status.report()).catch(() => {}); // the next report tries again
     await kubelet.start();
   };
   const close = async (): Promise<void> => {
     stop.abort();
+    health?.close();
     await kubelet.close();
     await network?.close();
   };
   const streams = new NodeStreams(runtime, paths);
-  return { kubelet, images, streams, explain: (pod) => explain(paths, runtime, pod), start, close };
+  const networkReport = (): NetworkReport => {
+    if (health) return health.report();
+    throw new ApiError('ServiceUnavailable', `the network of node ${name} has not been started`);
+  };
+  return {
+    kubelet,
+    images,
+    streams,
+    networkReport,
+    explain: (pod) => explain(paths, runtime, pod),
+    start,
+    close,
+  };
 }
 
 /** cgroups. */
@@ -148,9 +171,14 @@ function startNetwork(options: NodeOptions, client: Client, ground: NodeGround):
     paths,
     clusterCidrs: options.clusterCidr.split(','),
     trace: nodeTrace(paths),
-    log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },
+    log: plainLog(log),
   });
 }
+
+const plainLog = (log: Logger): NodeNetworkLog => ({
+  info: (message) => log.info(message),
+  warn: (message) => log.warn(message),
+});
 
 /** The Pods' range of the last start where it is another one now. @throws PodwireError while Pods have addresses of it */
 export function rangeToLeave(paths: NodePaths, podCidr: string | undefined): string | undefined {

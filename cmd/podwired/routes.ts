@@ -4,12 +4,15 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { ApiError } from '../../lib/api/errors.ts';
 import type { Image, ImageService } from '../../lib/container/cri.ts';
+import type { NetworkReport } from '../../lib/node-network/health/health.ts';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 
 export interface PodwireRoutes {
   readonly images: ImageService;
   /** A shell script: the commands that built the Pod's network. @throws ApiError NotFound */
   explain(key: { namespace: string; name: string }): Promise<string>;
+  /** This node's network, and how it reaches the others. */
+  networkReport(): NetworkReport;
   /** Removes all Pods and every kernel object. */
   purge(): Promise<void>;
 }
@@ -21,6 +24,7 @@ export interface PodwireRoutes {
  * - POST /podwire/v1/images/import {path, ref?} → likewise
  * - DELETE /podwire/v1/images?ref=REF
  * - GET /podwire/v1/pods/NAMESPACE/NAME/explain → text/plain
+ * - GET /podwire/v1/network → NetworkReport of this node
  * - POST /podwire/v1/purge {} → {}
  */
 export function registerPodwireRoutes(app: FastifyInstance, services: PodwireRoutes): void {
@@ -54,6 +58,8 @@ export function registerPodwireRoutes(app: FastifyInstance, services: PodwireRou
     }
     return {};
   });
+
+  app.get('/podwire/v1/network', async () => services.networkReport());
 
   app.get('/podwire/v1/pods/:namespace/:name/explain', async (request, reply) => {
     const { namespace, name } = request.params as { namespace: string; name: string };

@@ -33,9 +33,12 @@ interface Condition {
   readonly message: string;
 }
 
+const roundsToBelieve = 3;
+
 export function startNetworkHealth(options: NetworkHealthOptions): NetworkHealth {
   const { client, nodeName, network, log, intervalMs } = options;
   let told: string | undefined;
+  let badRounds = 0;
   let writing = false;
   const tell = async (condition: Condition): Promise<void> => {
     const text = JSON.stringify(condition);
@@ -53,7 +56,12 @@ export function startNetworkHealth(options: NetworkHealthOptions): NetworkHealth
   const prober = new HealthProber({
     nodeName,
     surroundings: () => network.surroundings(),
-    onRound: (peers) => void tell(conditionOf(peers)),
+    onRound: (peers) => {
+      const condition = conditionOf(peers);
+      badRounds = condition.status === 'True' ? badRounds + 1 : 0;
+      // A peer that has just come may not know us yet.
+      if (badRounds === 0 || badRounds >= roundsToBelieve) void tell(condition);
+    },
     onError: (error) => log.warn(`network health: ${messageOf(error)}`),
     ...(intervalMs === undefined ? {} : { intervalMs }),
   });

@@ -33,8 +33,10 @@ export interface ProberOptions {
   /** Told after each round. */
   readonly onRound?: (health: readonly PeerHealth[]) => void;
   readonly onError?: (error: unknown) => void;
-  /** Milliseconds from round to round; 5000 unless told. */
+  /** Milliseconds from round to round while all is well; 5000 unless told. */
   readonly intervalMs?: number;
+  /** And while it is not; 1000 unless told. */
+  readonly hurriedMs?: number;
   /** Milliseconds to wait for answers; 1000 unless told. */
   readonly timeoutMs?: number;
   /** A second port, one higher, is for packets without checksum. */
@@ -66,6 +68,7 @@ export class HealthProber {
   constructor(options: ProberOptions) {
     const defaults = {
       intervalMs: 5000,
+      hurriedMs: 1000,
       timeoutMs: 1000,
       port: healthPort,
       onRound: () => {},
@@ -82,7 +85,9 @@ export class HealthProber {
         .catch((error) => this.#options.onError(error))
         .finally(() => {
           if (this.#closed) return;
-          const left = this.#options.intervalMs - (Date.now() - began);
+          const { intervalMs, hurriedMs } = this.#options;
+          const well = this.#health.every(({ cause }) => cause === 'ok');
+          const left = (well ? intervalMs : hurriedMs) - (Date.now() - began);
           this.#timer = setTimeout(again, Math.max(left, 0)).unref();
         });
     };

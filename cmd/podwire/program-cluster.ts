@@ -1,7 +1,18 @@
-// The command line of `podwire lab`. Assumes lib/lab's words; defaults stand here, where --help shows them.
+// The command lines of `podwire network` and `podwire lab`. Assumes lib/lab's words; defaults stand here, where --help shows them.
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { action, examples } from './action.ts';
 import type { LabFlags, LabUpFlags } from './verbs/lab.ts';
+
+/** `podwire network`. */
+export function addNetworkVerbs(program: Command): void {
+  program
+    .command('network')
+    .description("the Pods' network between nodes: status")
+    .command('status')
+    .description('who reaches whom, and the cause where not')
+    .addOption(new Option('-o, --output <format>', 'json|yaml'))
+    .action(action(async () => (await import('./verbs/network.ts')).runNetworkStatus));
+}
 
 const load = () => import('./verbs/lab.ts');
 
@@ -11,7 +22,6 @@ function whole(text: string): number {
 }
 
 export function addLabVerbs(program: Command): void {
-  program.commandsGroup('Several machines:');
   const lab = program
     .command('lab')
     .description(

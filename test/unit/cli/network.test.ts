@@ -1,0 +1,52 @@
+import t from 'tap';
+import { causesOf, matrix, type NetworkStatus, nodesTable } from '../../../cmd/podwire/verbs/network.ts';
+
+const network = {
+  backend: 'vxlan',
+  state: 'Ready',
+  podCidrs: ['10.244.0.0/24'],
+  mtu: 1450,
+  link: 'podwire-vx',
+  peers: ['n2'],
+  problems: {},
+  lastError: undefined,
+  underlay: { device: 'eth0', mtu: 1500, addresses: { 4: '10.0.0.1' }, family: 4, nets: [] },
+} as const;
+const at = { address: '10.0.0.2', overlayAddress: '10.244.1.0' };
+const status: NetworkStatus = {
+  reports: [
+    { node: 'n1', network, peers: [{ ...at, peer: 'n2', cause: 'ok', message: '', rttMs: 0.42 }] },
+    {
+      node: 'n2',
+      network: { ...network, problems: { n3: { reason: 'NoPodCIDR', message: 'n3 has no Pod subnet yet' } } },
+      peers: [{ ...at, peer: 'n1', cause: 'blocked', message: 'let udp port 8472 pass' }],
+    },
+  ],
+  silent: [{ node: 'n3', why: 'no answer at 10.0.0.3:10250' }],
+};
+
+t.equal(
+  nodesTable(status),
+  [
+    'NODE   NETWORK     BACKEND   PODS            UNDERLAY   MTU    REACHES',
+    'n1     Ready       vxlan     10.244.0.0/24   eth0       1450   1/1',
+    'n2     Ready       vxlan     10.244.0.0/24   eth0       1450   0/1',
+    'n3     no answer   -         -               -          -      -',
+    '',
+  ].join('\n'),
+);
+t.equal(
+  matrix(status),
+  [
+    'FROM \\ TO   n1        n2      n3',
+    'n1          .         0.4ms   ?',
+    'n2          blocked   .       ?',
+    'n3          ?         ?       .',
+    '',
+  ].join('\n'),
+);
+t.strictSame(causesOf(status), [
+  'n2 → n3: n3 has no Pod subnet yet',
+  'n2 → n1: let udp port 8472 pass',
+  'n3: no answer at 10.0.0.3:10250',
+]);
