@@ -30,7 +30,7 @@ export function nodesTable({ reports, silent }: NetworkStatus): string {
     network.state,
     network.backend,
     network.podCidrs.join(',') || '-',
-    network.underlay?.device ?? '-',
+    network.device ?? '-',
     String(network.mtu ?? '-'),
     `${peers.filter(({ cause }) => cause === 'ok').length}/${peers.length}`,
   ]);

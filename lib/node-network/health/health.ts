@@ -8,9 +8,13 @@ import type { NodeNetworkLog } from '../types.ts';
 import { isNetworkUnavailable } from './diagnose.ts';
 import { HealthProber, type PeerHealth } from './prober.ts';
 
+/** As JSON carries it. */
 export interface NetworkReport {
   readonly node: string;
-  readonly network: NodeNetworkStatus;
+  readonly network: Omit<NodeNetworkStatus, 'underlay' | 'peers'> & {
+    /** The link that the other nodes are reached by. */
+    readonly device: string | undefined;
+  };
   readonly peers: readonly PeerHealth[];
 }
 
@@ -67,7 +71,10 @@ export function startNetworkHealth(options: NetworkHealthOptions): NetworkHealth
   });
   prober.start();
   return {
-    report: () => ({ node: nodeName, network: network.status(), peers: prober.health() }),
+    report: () => {
+      const { underlay, peers: _, ...status } = network.status();
+      return { node: nodeName, network: { ...status, device: underlay?.device }, peers: prober.health() };
+    },
     close: () => prober.close(),
   };
 }

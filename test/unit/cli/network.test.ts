@@ -7,10 +7,9 @@ const network = {
   podCidrs: ['10.244.0.0/24'],
   mtu: 1450,
   link: 'podwire-vx',
-  peers: ['n2'],
   problems: {},
   lastError: undefined,
-  underlay: { device: 'eth0', mtu: 1500, addresses: { 4: '10.0.0.1' }, family: 4, nets: [] },
+  device: 'eth0',
 } as const;
 const at = { address: '10.0.0.2', overlayAddress: '10.244.1.0' };
 const status: NetworkStatus = {

@@ -1,3 +1,4 @@
+import type { NetworkReport } from '../../../lib/node-network/health/health.ts';
 import fastify from 'fastify';
 import t, { type Test } from 'tap';
 import { registerPodwireRoutes } from '../../../cmd/podwired/routes.ts';
@@ -11,6 +12,22 @@ const image: Image = {
   pulledAt: '2026-01-01T00:00:00Z',
 };
 
+const report: NetworkReport = {
+  node: 'n1',
+  network: {
+    ...{
+      backend: 'vxlan',
+      state: 'Ready',
+      podCidrs: ['10.0.0.0/24'],
+      mtu: 1450,
+      link: undefined,
+      problems: {},
+    },
+    ...{ lastError: undefined, device: 'eth0' },
+  },
+  peers: [],
+};
+
 function serve(t: Test, images: Partial<ImageService>) {
   const app = fastify();
   const calls: unknown[] = [];
@@ -21,6 +38,7 @@ function serve(t: Test, images: Partial<ImageService>) {
   registerPodwireRoutes(app, {
     images: images as ImageService,
     explain: async (key) => `# ${key.namespace}/${key.name}\n`,
+    networkReport: () => report,
     purge: async () => void calls.push('purge'),
   });
   t.teardown(() => app.close());
@@ -36,6 +54,7 @@ const lines = (text: string): unknown[] =>
 t.test('list, explain, purge', async (t) => {
   const { app, calls } = serve(t, { list: async () => [image] });
   t.same((await app.inject('/podwire/v1/images')).json(), { items: [image] });
+  t.match((await app.inject('/podwire/v1/network')).json(), { node: 'n1', network: { device: 'eth0' } });
   const explained = await app.inject('/podwire/v1/pods/default/web/explain');
   t.equal(explained.body, '# default/web\n');
   t.match(explained.headers['content-type'], /^text\/plain/);
