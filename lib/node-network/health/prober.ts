@@ -97,6 +97,10 @@ export class HealthProber {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    this.#closeSockets();
+  }
+
+  #closeSockets(): void {
     for (const { socket } of this.#sockets.values()) socket.close();
     this.#sockets.clear();
   }
@@ -113,11 +117,12 @@ export class HealthProber {
     if (!now) return this.#health;
     this.#known = new Set(now.peers.map(({ name }) => name));
     for (const name of this.#heard.keys()) if (!this.#known.has(name)) this.#heard.delete(name);
-    await this.#listen(now);
+    if (now.peers.length > 0) await this.#listen(now);
+    else this.#closeSockets(); // a machine on its own opens no port
     this.#round++;
     this.#asked.clear();
     for (const peer of now.peers) this.#ask(peer, now);
-    await this.#wait(now.peers.length);
+    if (now.peers.length > 0) await this.#wait();
     if (this.#closed) return this.#health;
     this.#health = [...this.#asked.values()].map((asked) => this.#judge(asked, now));
     this.#options.onRound(this.#health);
@@ -125,14 +130,14 @@ export class HealthProber {
   }
 
   /** Until all have answered, or the time is over. */
-  async #wait(peers: number): Promise<void> {
+  async #wait(): Promise<void> {
     const until = Date.now() + this.#options.timeoutMs;
     const isWhole = (): boolean =>
       [...this.#asked.values()].every(({ answered }) =>
         ['underlay', 'small', 'full'].every((one) => answered.has(one as 'full')),
       );
     do await new Promise((resolve) => setTimeout(resolve, 10));
-    while (!this.#closed && Date.now() < until && !(peers > 0 && isWhole()));
+    while (!this.#closed && Date.now() < until && !isWhole());
   }
 
   #ask(peer: HealthPeer, { mtu }: Surroundings): void {

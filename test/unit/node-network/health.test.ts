@@ -127,5 +127,8 @@ t.test('rounds between two nodes', async (t) => {
     [{ cause: 'routes-there', message: /n2 lacks: a route/ }],
     'it listens elsewhere now',
   );
+  its = { ...around(2, 1), peers: [] };
+  t.strictSame(await two.probe(), [], 'alone');
+  t.match(await one.probe(), [{ cause: 'unreachable' }], 'and deaf: it has no port open');
   t.strictSame(errors, []);
 });
