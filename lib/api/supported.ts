@@ -11,15 +11,8 @@ const later = 'not supported by podwire 0.1 yet';
 /** Fields that are done, or that are harmless on a single node (marked). Types not listed are taken as a whole. */
 const supported: Readonly<Record<string, readonly string[]>> = {
   PodSpec: [
-    ...[
-      'containers',
-      'initContainers',
-      'readinessGates',
-      'volumes',
-      'restartPolicy',
-      'terminationGracePeriodSeconds',
-      'activeDeadlineSeconds',
-    ],
+    ...['containers', 'initContainers', 'readinessGates', 'volumes', 'restartPolicy'],
+    ...['terminationGracePeriodSeconds', 'activeDeadlineSeconds'],
     ...['hostNetwork', 'hostPID', 'hostIPC', 'shareProcessNamespace', 'hostname', 'subdomain', 'hostAliases'],
     ...['dnsPolicy', 'dnsConfig', 'securityContext', 'nodeName'],
     // Harmless: for a scheduler or an API extension that is not there.
@@ -28,27 +21,11 @@ const supported: Readonly<Record<string, readonly string[]>> = {
     ...['automountServiceAccountToken', 'enableServiceLinks'],
   ],
   Container: [
-    ...[
-      'name',
-      'image',
-      'command',
-      'args',
-      'workingDir',
-      'env',
-      'envFrom',
-      'ports',
-      'volumeMounts',
-      'resources',
-    ],
-    ...[
-      'imagePullPolicy',
-      'securityContext',
-      'tty',
-      'stdin',
-      'terminationMessagePath',
-      'terminationMessagePolicy',
-      'restartPolicy',
-    ],
+    ...['name', 'image', 'command', 'args', 'workingDir', 'env', 'envFrom', 'ports'],
+    ...['volumeMounts', 'resources'],
+    ...['imagePullPolicy', 'securityContext', 'tty', 'stdin'],
+    ...['terminationMessagePath', 'terminationMessagePolicy', 'restartPolicy'],
+    ...['lifecycle', 'livenessProbe', 'readinessProbe', 'startupProbe'],
   ],
   ContainerPort: ['containerPort', 'name', 'protocol'],
   EnvVar: ['name', 'value', 'valueFrom'],

@@ -1,14 +1,14 @@
 // Runs a further program inside a running container: as its user, with its environment and its rights.
 // Assumes config.json is what the container was made from. Two small files and one runtime process an exec.
-import { randomBytes } from 'node:crypto';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Exec } from '../exec/exec.ts';
 import { type ExecSession, openSession } from '../exec/session.ts';
-import { readIfThere } from '../kernel/files.ts';
+import { readIfThere, replaceFile } from '../kernel/files.ts';
 import type { ContainerFiles } from './container-record.ts';
-import type { ExecRequest } from './cri.ts';
+import type { ExecRequest, ExecSyncRequest, ExecSyncResult } from './cri.ts';
 import { execArgv, type OciRuntime } from './oci-runtime.ts';
 import type { OciProcess, OciSpec } from './oci-types.ts';
 
@@ -23,11 +23,16 @@ export function execProcess(container: OciProcess, request: ExecRequest): OciPro
   };
 }
 
-export async function execInContainer(
-  what: { id: string; files: ContainerFiles; runtime: OciRuntime; exec: Exec },
-  request: ExecRequest,
-): Promise<ExecSession> {
-  const { id, files, runtime, exec } = what;
+/** A running container, and how to reach it. */
+export interface ExecTarget {
+  readonly id: string;
+  readonly files: ContainerFiles;
+  readonly runtime: OciRuntime;
+  readonly exec: Exec;
+}
+
+export async function execInContainer(target: ExecTarget, request: ExecRequest): Promise<ExecSession> {
+  const { id, files, runtime, exec } = target;
   const base = join(files.bundle, `exec-${randomBytes(6).toString('hex')}`);
   const processFile = `${base}.json`;
   const pidFile = `${base}.pid`;
@@ -46,6 +51,37 @@ export async function execInContainer(
     throw error;
   }
 }
+
+/**
+ * Runs a command to its end. The file that says what to run is kept for the next time, with the container: a probe runs
+ * every second, and its command never changes. @throws ExecError EXEC_TIMEOUT (its process group is dead then), EXEC_ABORTED
+ */
+export async function execToItsEnd(target: ExecTarget, request: ExecSyncRequest): Promise<ExecSyncResult> {
+  const { id, files, runtime, exec } = target;
+  const { argv, timeoutMs, signal } = request;
+  const name = createHash('sha256').update(JSON.stringify(argv)).digest('hex').slice(0, 16);
+  const processFile = join(files.bundle, `exec-sync-${name}.json`);
+  const pidFile = join(files.bundle, `exec-${randomBytes(6).toString('hex')}.pid`);
+  if (!existsSync(processFile)) {
+    const spec = JSON.parse(readFileSync(files.config, 'utf8')) as OciSpec;
+    const text = JSON.stringify(execProcess(spec.process, { argv, tty: false, stdin: false }));
+    replaceFile(processFile, text, { durable: false });
+  }
+  try {
+    const { exitCode, stdout, stderr } = await exec({
+      argv: execArgv(runtime, { id, processFile, pidFile }),
+      pidFile,
+      timeoutMs,
+      okCodes: anyCode,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    return { exitCode, output: stdout + stderr };
+  } finally {
+    rmSync(pidFile, { force: true });
+  }
+}
+
+const anyCode = Array.from({ length: 256 }, (_, code) => code);
 
 /** crun before 1.9 hands no later size on to the terminal inside: it is set there too, by stty on the process' own. */
 function withInnerSize(session: ExecSession, pidFile: string, exec: Exec): ExecSession {

@@ -111,6 +111,8 @@ export interface ContainerConfig {
   readonly resources: LinuxResources;
   readonly tty: boolean;
   readonly stdin: boolean;
+  /** Asks it to end: SIGTERM, SIGRTMIN+1; absent: what the image says. */
+  readonly stopSignal?: string;
   /** Absolute path of the log file, CRI format. */
   readonly logPath: string;
   /** Of the container's spec; a change means a new container. */
@@ -146,6 +148,20 @@ export interface ExecRequest {
   readonly stdin: boolean;
 }
 
+export interface ExecSyncRequest {
+  readonly argv: readonly [string, ...string[]];
+  /** Then it is ended with its process group. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface ExecSyncResult {
+  /** 128 + number when a signal ended it. */
+  readonly exitCode: number;
+  /** Standard output, then standard error. */
+  readonly output: string;
+}
+
 /** What happened below, by Pod uid: the kubelet's PLEG turns it into a sync of that Pod. */
 export interface RuntimeEvent {
   readonly type: 'ContainerDied' | 'SandboxChanged';
@@ -176,6 +192,11 @@ export interface RuntimeService {
   removeContainer(containerId: string): Promise<void>;
   listContainers(): ContainerStatus[];
   exec(containerId: string, request: ExecRequest): Promise<ExecSession>;
+  /**
+   * Runs a command to its end, as probes and hooks do.
+   * @throws ExecError EXEC_TIMEOUT, EXEC_ABORTED; ContainerError when there is no such container that runs
+   */
+  execSync(containerId: string, request: ExecSyncRequest): Promise<ExecSyncResult>;
 
   onEvent(listener: (event: RuntimeEvent) => void): void;
   /** Stops looking (timers, watchers); changes nothing that runs. */

@@ -12,7 +12,7 @@ import { identify } from '../kernel/process.ts';
 import { readIfThere } from '../kernel/files.ts';
 import { mountRoot, planBundle, warmSeccomp, writeBundle } from './bundle.ts';
 import { conmonArgv, conmonEnv, parseConmonReport } from './conmon.ts';
-import { execInContainer } from './container-exec.ts';
+import { type ExecTarget, execInContainer, execToItsEnd } from './container-exec.ts';
 import {
   type ContainerRecord,
   containerFiles,
@@ -23,7 +23,14 @@ import {
   toContainerStatus,
 } from './container-record.ts';
 import { ContainerTable, type Live } from './container-table.ts';
-import type { ContainerConfig, ContainerStatus, ExecRequest, ExecSession } from './cri.ts';
+import type {
+  ContainerConfig,
+  ContainerStatus,
+  ExecRequest,
+  ExecSession,
+  ExecSyncRequest,
+  ExecSyncResult,
+} from './cri.ts';
 import { ContainerError } from './errors.ts';
 import type { ImageStore } from './image-store.ts';
 import { type OciRuntime, ociRuntime, readableRuntimeError, startArgv } from './oci-runtime.ts';
@@ -76,6 +83,8 @@ export interface ContainerRuntime {
   list(): ContainerStatus[];
   /** @throws ContainerError ContainerNotFound, ContainerNotRunning */
   exec(id: string, request: ExecRequest): Promise<ExecSession>;
+  /** @throws ExecError EXEC_TIMEOUT, EXEC_ABORTED; ContainerError as exec */
+  execSync(id: string, request: ExecSyncRequest): Promise<ExecSyncResult>;
   onExit(listener: (container: ContainerStatus) => void): void;
   /** Stops looking; changes nothing that runs. */
   close(): Promise<void>;
@@ -131,7 +140,7 @@ class ConmonRuntime implements ContainerRuntime {
     const record = newRecord(id, request, {
       imageId: image.id,
       ociRuntime: this.#runtime.program,
-      stopSignal: stopSignalNumber(image.config.StopSignal),
+      stopSignal: stopSignalNumber(config.stopSignal ?? image.config.StopSignal),
     });
     const live: Live = { record, files };
 
@@ -280,6 +289,15 @@ class ConmonRuntime implements ContainerRuntime {
   }
 
   async exec(id: string, request: ExecRequest): Promise<ExecSession> {
+    return execInContainer(this.#running(id), request);
+  }
+
+  async execSync(id: string, request: ExecSyncRequest): Promise<ExecSyncResult> {
+    return execToItsEnd(this.#running(id), request);
+  }
+
+  /** @throws ContainerError when it does not run */
+  #running(id: string): ExecTarget {
     const { record, files } = this.#table.get(id);
     if (record.state !== 'running')
       throw new ContainerError(
@@ -287,7 +305,7 @@ class ConmonRuntime implements ContainerRuntime {
         id,
         `container ${record.config.name} does not run (it is ${record.state}): exec needs a running one`,
       );
-    return execInContainer({ id, files, runtime: this.#runtimeOf(record), exec: this.#exec }, request);
+    return { id, files, runtime: this.#runtimeOf(record), exec: this.#exec };
   }
 
   onExit(listener: (container: ContainerStatus) => void): void {

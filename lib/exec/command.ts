@@ -11,6 +11,11 @@ export interface Command {
   /** Milliseconds; 30 000 unless told. The child gets SIGKILL when it is over. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+  /**
+   * Where the program writes the pid of another one that it starts elsewhere and waits for. It then gets a process group
+   * of its own, and the time limit and the signal end that group and the other one's, not the program alone.
+   */
+  readonly pidFile?: string;
   /** Exit codes that are not errors; [0] unless told. */
   readonly okCodes?: readonly number[];
 }

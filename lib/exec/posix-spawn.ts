@@ -15,6 +15,8 @@ export interface SpawnRequest {
   readonly cwd?: string | undefined;
   /** Our descriptors that become 0, 1, 2, … of the child; 'null' is /dev/null. */
   readonly fds: ReadonlyArray<number | 'null'>;
+  /** 'own': it leads a process group; unless told, it is of ours. */
+  readonly group?: 'own' | undefined;
 }
 
 export interface ProcessEnd {
@@ -58,6 +60,7 @@ const attrSize = 512;
 const actionsSize = 256;
 const sigsetSize = 128;
 // Source: spawn.h, fcntl.h, wait.h.
+const setProcessGroup = 0x02;
 const setSigDefault = 0x04;
 const setSigMask = 0x08;
 const closeOnExec = 0o2000000;
@@ -110,7 +113,8 @@ class Spawner implements PosixSpawner {
   readonly #c: ReturnType<typeof bind>;
   readonly #closeFrom: CloseFrom | undefined;
   // Buffers are handed to the C library themselves, not as addresses: so they live until each call is over.
-  readonly #attributes = Buffer.alloc(attrSize);
+  readonly #attributes: Buffer;
+  readonly #ownGroup: Buffer;
   readonly #devNull: number;
 
   constructor(ffi: Ffi, closeFrom: CloseFrom | undefined) {
@@ -119,10 +123,9 @@ class Spawner implements PosixSpawner {
     this.#closeFrom = closeFrom;
     this.#devNull = openSync('/dev/null', 'r+');
     // Node ignores SIGPIPE and libuv blocks nothing for long, but a child must start with neither.
-    this.#c.posix_spawnattr_init(this.#attributes);
-    this.#c.posix_spawnattr_setsigdefault(this.#attributes, Buffer.alloc(sigsetSize, 0xff));
-    this.#c.posix_spawnattr_setsigmask(this.#attributes, Buffer.alloc(sigsetSize));
-    this.#c.posix_spawnattr_setflags(this.#attributes, setSigDefault | setSigMask);
+    this.#attributes = this.#newAttributes(setSigDefault | setSigMask);
+    // The attribute's group is 0 unless set: a new one, named after the process.
+    this.#ownGroup = this.#newAttributes(setSigDefault | setSigMask | setProcessGroup);
     const missing = this.start({
       file: '/nonexistent/program',
       argv: ['x'],
@@ -135,8 +138,17 @@ class Spawner implements PosixSpawner {
     throw new Error(`posix_spawn gave ${missing}`);
   }
 
+  #newAttributes(flags: number): Buffer {
+    const attributes = Buffer.alloc(attrSize);
+    this.#c.posix_spawnattr_init(attributes);
+    this.#c.posix_spawnattr_setsigdefault(attributes, Buffer.alloc(sigsetSize, 0xff));
+    this.#c.posix_spawnattr_setsigmask(attributes, Buffer.alloc(sigsetSize));
+    this.#c.posix_spawnattr_setflags(attributes, flags);
+    return attributes;
+  }
+
   start(request: SpawnRequest): number {
-    const { file, argv, env, cwd, fds } = request;
+    const { file, argv, env, cwd, fds, group } = request;
     const actions = Buffer.alloc(actionsSize);
     const pid = Buffer.alloc(4);
     const texts: Buffer[] = []; // the arrays hold their addresses
@@ -152,7 +164,8 @@ class Spawner implements PosixSpawner {
       });
       this.#closeOthers(actions, fds.length);
       if (cwd !== undefined) this.#c.posix_spawn_file_actions_addchdir_np(actions, cwd);
-      const errno = this.#c.posix_spawn(pid, file, actions, this.#attributes, args, environment);
+      const attributes = group === 'own' ? this.#ownGroup : this.#attributes;
+      const errno = this.#c.posix_spawn(pid, file, actions, attributes, args, environment);
       return errno === 0 ? pid.readInt32LE(0) : -errno;
     } finally {
       this.#c.posix_spawn_file_actions_destroy(actions);

@@ -6,6 +6,7 @@ import { constants } from 'node:os';
 import { baseEnv } from './base-env.ts';
 import type { RawResult, TimedCommand } from './command.ts';
 import { findProgram } from './find-program.ts';
+import { killGroups } from './kill-groups.ts';
 import type { PosixSpawner } from './posix-spawn.ts';
 
 const longestOutput = 64 * 1024 * 1024;
@@ -30,15 +31,23 @@ export async function runPosix(spawner: PosixSpawner, command: TimedCommand): Pr
     const cause = new Error(`posix_spawn: errno ${-pid}`);
     return { ...nothing, ...ended, notFound: -pid === constants.errno.ENOENT, cause };
   }
+  let reaped = false;
+  // What it started may live on and hold the pipes; nobody waits for that.
+  const dropPipes = (): void => {
+    outPipe.destroy();
+    errPipe.destroy();
+  };
   const kill = (): void => {
+    if (command.pidFile !== undefined) {
+      void killGroups(pid, command.pidFile, () => reaped).finally(dropPipes);
+      return;
+    }
     try {
       process.kill(pid, 'SIGKILL'); // it is not reaped yet, so the pid is still its own
     } catch {
       // ended in the meantime
     }
-    // What it started may live on and hold the pipes; nobody waits for that.
-    outPipe.destroy();
-    errPipe.destroy();
+    dropPipes();
   };
   const timer = setTimeout(() => {
     ended.timedOut = true;
@@ -52,6 +61,7 @@ export async function runPosix(spawner: PosixSpawner, command: TimedCommand): Pr
   try {
     const [outText, errText] = await Promise.all([stdout, stderr]);
     const { exitCode, signal: by } = await spawner.wait(pid);
+    reaped = true;
     return { stdout: outText, stderr: errText, exitCode, signal: by, ...ended };
   } finally {
     clearTimeout(timer);
@@ -60,7 +70,9 @@ export async function runPosix(spawner: PosixSpawner, command: TimedCommand): Pr
 }
 
 /** The pid (or -errno) and our ends of its pipes; when it could not be asked for, why, and no descriptor stays open. */
-function startWithPipes(spawner: PosixSpawner, file: string, { argv, input, cwd, env }: TimedCommand) {
+function startWithPipes(spawner: PosixSpawner, file: string, command: TimedCommand) {
+  const { argv, input, cwd, env } = command;
+  const group = command.pidFile === undefined ? undefined : 'own';
   const open: number[] = [];
   const pipe = () => {
     const ends = spawner.pipe();
@@ -71,7 +83,7 @@ function startWithPipes(spawner: PosixSpawner, file: string, { argv, input, cwd,
     const [out, err] = [pipe(), pipe()];
     const stdin = input === undefined ? undefined : pipe();
     const fds = [stdin ? stdin.read : 'null', out.write, err.write] as const;
-    const pid = spawner.start({ file, argv, cwd, env: { ...baseEnv(), ...env }, fds });
+    const pid = spawner.start({ file, argv, cwd, env: { ...baseEnv(), ...env }, fds, group });
     for (const fd of fds) if (fd !== 'null') closeSync(fd);
     return { pid, out: out.read, err: err.read, stdin: stdin?.write };
   } catch (error) {

@@ -1,12 +1,11 @@
 // A program that somebody talks to while it runs: bytes in and out, a terminal where wanted, an exit code at the end.
 // Assumes the caller bounds its life: a session has no time limit, kill() ends the program with its process group.
 // One pipe or one pseudo-terminal a session; node-pty is loaded by the first session that wants a terminal.
-import { readFileSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { ExecError } from './errors.ts';
 import { baseEnv } from './base-env.ts';
+import { killGroups } from './kill-groups.ts';
 
 /** A running exec: bytes in and out, the exit code at the end. Closing kills the process group. */
 export interface ExecSession {
@@ -128,43 +127,6 @@ class Relay {
   add(listener: (chunk: Buffer) => void): void {
     this.#listeners.push(listener);
     for (const chunk of this.#early.splice(0)) listener(chunk);
-  }
-}
-
-/**
- * Ends the program, and first what it started elsewhere: that one's parent would tell no end before its pipes close. Who
- * kills at once comes before its pid is written, and would leave it running: so that is waited for, shortly.
- */
-async function killGroups(
-  leader: number,
-  pidFile: string | undefined,
-  hasEnded: () => boolean,
-): Promise<void> {
-  for (let looks = 0; pidFile && looks < longestPidWaitMs / 5 && !hasEnded() && !isWritten(pidFile); looks++)
-    await sleep(5);
-  if (hasEnded()) return;
-  const inner = pidFile === undefined ? undefined : groupOfPidFile(pidFile);
-  for (const group of [inner, leader]) {
-    if (group === undefined || group <= 1) continue;
-    try {
-      process.kill(-group, 'SIGKILL');
-    } catch {
-      // ended in the meantime
-    }
-  }
-}
-
-const longestPidWaitMs = 2000;
-
-const isWritten = (pidFile: string): boolean => (statSync(pidFile, { throwIfNoEntry: false })?.size ?? 0) > 0;
-
-/** Process group of the process whose pid stands in a file; its leader may be gone already. Source: proc(5), stat. */
-function groupOfPidFile(pidFile: string): number | undefined {
-  try {
-    const stat = readFileSync(`/proc/${Number(readFileSync(pidFile, 'utf8'))}/stat`, 'latin1');
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2]);
-  } catch {
-    return undefined; // never started, or gone
   }
 }
 

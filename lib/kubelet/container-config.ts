@@ -96,6 +96,7 @@ export function containerConfig(input: ContainerConfigInput): ContainerConfig {
     ],
     security: securityConfig(pod, container),
     resources: containerResources(container, input.pidsLimit),
+    ...(container.lifecycle?.stopSignal ? { stopSignal: container.lifecycle.stopSignal } : {}),
     tty: container.tty ?? false,
     stdin: container.stdin ?? false,
     logPath: join(input.logDir, container.name, `${attempt}.log`),

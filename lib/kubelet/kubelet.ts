@@ -16,8 +16,11 @@ import { EventRecorder } from '../api/events.ts';
 import { ContainerStopper } from './container-stopper.ts';
 import { ImagePuller } from './images.ts';
 import { isMirrorPod, podLogsDir, runtimeUid } from './layout.ts';
-import { newPodState, type PodState } from './pod-state.ts';
+import { preStopWith } from './hooks.ts';
+import type { ProbeResults } from './pod-actions.ts';
+import { newPodState, type PodState, runtimeStatusOf } from './pod-state.ts';
 import { PodWorkers, type SyncOutcome } from './pod-workers.ts';
+import { ProbeManager, type ProbeType } from './prober/manager.ts';
 import { type StaticPod, watchStaticPods } from './static-pods.ts';
 import { MirrorClient } from './mirror.ts';
 import { foreignConditions, StatusManager } from './status-manager.ts';
@@ -56,6 +59,7 @@ export class Kubelet {
   readonly #stopper: ContainerStopper;
   readonly #references: ReferenceWatcher;
   readonly #limits: SizeLimits;
+  readonly #probes: ProbeManager;
   readonly events: EventRecorder;
   readonly #stop = new AbortController();
   #housekeeper: NodeJS.Timeout | undefined;
@@ -68,11 +72,7 @@ export class Kubelet {
     this.#options = options;
     this.events = new EventRecorder(client, { component: 'kubelet', host: node.name }, log);
     this.#mirror = new MirrorClient(client, log);
-    this.#status = new StatusManager({ client, paths, hostIP: node.ip, log });
     const { events } = this;
-    const status = this.#status;
-    this.#stopper = new ContainerStopper({ runtime, events, preStop: async () => {} });
-    const stopper = this.#stopper;
     this.#references = new ReferenceWatcher({ client, log, onChange: (uid) => this.#referenceChanged(uid) });
     this.#limits = new SizeLimits((uid, message) => this.#evict(uid, message));
     const volumes = new VolumeManager({
@@ -82,6 +82,18 @@ export class Kubelet {
       events: this.events,
       limits: this.#limits,
     });
+    const probes = new ProbeManager({
+      runtime,
+      events,
+      onChange: (uid, type) => this.#handleProbe(uid, type),
+    });
+    this.#probes = probes;
+    const probesOf = (pod: Pod): ProbeResults => probes.resultsOf(pod);
+    const status = new StatusManager({ client, paths, hostIP: node.ip, probesOf, log });
+    this.#status = status;
+    const preStop = preStopWith({ runtime, events, node });
+    const stopper = new ContainerStopper({ runtime, events, preStop });
+    this.#stopper = stopper;
     this.#syncer = new PodSyncer({
       references: this.#references,
       volumes,
@@ -91,6 +103,7 @@ export class Kubelet {
       events,
       status,
       stopper,
+      probes,
       node,
       networkNotReady: options.networkNotReady ?? (() => undefined),
     });
@@ -126,6 +139,8 @@ export class Kubelet {
     clearInterval(this.#housekeeper);
     this.#limits.close();
     this.#references.close();
+    this.#probes.close();
+    for (const { going } of this.#pods.values()) going.abort(); // a hook may take for ever
     await this.#workers.close();
     await this.#loop;
     await this.events.flush();
@@ -217,6 +232,7 @@ export class Kubelet {
     }
     const before = known.pod;
     known.pod = pod;
+    if (pod.metadata.deletionTimestamp) known.going.abort();
     if (wantsSync(before, pod)) this.#workers.wake(uid);
     if (graceShortened(before, pod)) this.#stopper.hurry(uid, pod.metadata.deletionGracePeriodSeconds ?? 0);
   }
@@ -226,6 +242,7 @@ export class Kubelet {
     const state = this.#pods.get(uid);
     if (!state) return;
     state.gone = true;
+    state.going.abort();
     state.graceOverride = graceSeconds;
     this.#workers.wake(uid);
     if (graceSeconds !== undefined) this.#stopper.hurry(uid, graceSeconds);
@@ -242,6 +259,14 @@ export class Kubelet {
     }
     for (const [uid, state] of this.#pods)
       if (state.isStatic && !state.gone && !wanted.has(uid)) this.#handlePodRemove(uid);
+  }
+
+  /** Readiness is told at once, whatever the Pod's worker is at; what else a probe finds is the worker's to act on. */
+  #handleProbe(uid: string, type: ProbeType): void {
+    const state = this.#pods.get(uid);
+    if (!state || state.finished || state.failed) return;
+    this.#status.write(state, runtimeStatusOf(this.#options.runtime, uid));
+    if (type !== 'readiness') this.#workers.wake(uid);
   }
 
   #handlePlegEvent(uid: string): void {

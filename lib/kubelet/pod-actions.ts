@@ -13,14 +13,16 @@ export interface PodRuntimeStatus {
   readonly containers: readonly ContainerStatus[];
 }
 
-/** What probes have found out, by container id. */
+type Probed = Pick<ContainerStatus, 'id' | 'name'>;
+
+/** What probes have found out about containers that run. */
 export interface ProbeResults {
   /** It runs and its startup probe, if it has one, has succeeded. */
-  readonly isStarted: (id: string) => boolean;
+  readonly isStarted: (container: Probed) => boolean;
   /** Its readiness probe, if it has one, succeeds. */
-  readonly isReady: (id: string) => boolean;
+  readonly isReady: (container: Probed) => boolean;
   /** Which probe says that it has to be restarted. */
-  readonly failedProbe: (id: string) => 'liveness' | 'startup' | undefined;
+  readonly failedProbe: (container: Probed) => 'liveness' | 'startup' | undefined;
 }
 
 /** Of a Pod without probes. */
@@ -173,7 +175,7 @@ function initProgress({ pod, runtime, probes }: ActionsInput, sandboxId: string)
     const { name } = initContainers[at] as Container;
     const status = here(name);
     if (status?.state === 'running')
-      return kindOf(pod.spec, name) === 'sidecar' && probes.isStarted(status.id) ? at + 1 : -1;
+      return kindOf(pod.spec, name) === 'sidecar' && probes.isStarted(status) ? at + 1 : -1;
     return shouldRestart(pod, name, status) ? at : at + 1;
   };
   const furthest = initContainers.findLastIndex(({ name }) => here(name) !== undefined);
@@ -201,7 +203,7 @@ function containersToKill({ pod, runtime, hashOf, probes }: ActionsInput): Conta
     const status = latestContainer(runtime, spec.name);
     if (status?.state !== 'running') return [];
     const { id, name } = status;
-    const probe = probes.failedProbe(id);
+    const probe = probes.failedProbe(status);
     if (probe !== undefined) {
       const again = restartPolicyOf(pod, name) === 'Never' ? '' : ', will be restarted';
       return [{ id, name, message: `Container ${name} failed ${probe} probe${again}`, probe }];

@@ -15,6 +15,10 @@ export interface PodState {
   readonly isStatic: boolean;
   /** Seconds that containers get to end, whatever the object says; set when it was removed by force. */
   graceOverride?: number | undefined;
+  /** Aborted when the Pod is to go: what is only good for a Pod that stays (a postStart hook) ends then. */
+  readonly going: AbortController;
+  /** Ids of containers whose postStart hook runs. */
+  readonly beginning: Set<string>;
   /** Phase is terminal and nothing of the Pod runs any more. */
   finished: boolean;
   failed?: WaitingReason | undefined;
@@ -39,6 +43,8 @@ export function newPodState(pod: Pod, origin: 'api' | 'file' = 'api'): PodState 
     pod,
     isStatic: origin === 'file',
     gone: false,
+    going: new AbortController(),
+    beginning: new Set(),
     finished: false,
     waiting: new Map(),
     failedAt: new Map(),

@@ -3,9 +3,11 @@
 // Source: kubelet's kuberuntime startContainer and doBackOff (10 s doubling to 5 min, forgotten after 10 calm minutes).
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { findContainer } from '../api/pod-containers.ts';
 import type { Container, Pod } from '../api/types.ts';
 import type { ContainerConfig } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
+import { HookError, runHook } from './hooks.ts';
 import { Backoff } from './backoff.ts';
 import { containerConfig } from './container-config.ts';
 import type { EventInput } from '../api/events.ts';
@@ -16,9 +18,9 @@ import { earliest, NotNow } from './not-now.ts';
 import { latestContainer, type PodRuntimeStatus } from './pod-actions.ts';
 import { clockOf, type PodState } from './pod-state.ts';
 import { lastExit } from './status.ts';
-import type { SyncContext } from './sync-context.ts';
 import { bindSubPaths } from './volumes/sub-path.ts';
 import type { PodVolumes } from './volumes/volume.ts';
+import { podAddress, type SyncContext } from './sync-context.ts';
 
 /** Where the containers go. */
 export interface Making {
@@ -73,7 +75,13 @@ export class ContainerStarter {
         state.waiting.delete(name);
         state.failedAt.delete(name);
         this.#tell(state, name, { type: 'Normal', reason: 'Started', message: `Started container ${name}` });
+        await this.#postStart(state, name, id);
       } catch (error) {
+        if (error instanceof HookError) {
+          state.waiting.set(name, { reason: 'PostStartHookError', message: error.message });
+          retryMs = 0;
+          continue;
+        }
         const message = messageOf(error);
         this.#tell(state, name, { type: 'Warning', reason: 'Failed', message: `Error: ${message}` });
         state.waiting.set(name, { reason: 'RunContainerError', message });
@@ -81,6 +89,33 @@ export class ContainerStarter {
       }
     }
     return retryMs;
+  }
+
+  /** Until the hook is over the container does not count as running. One that fails is stopped. @throws HookError */
+  async #postStart(state: PodState, name: string, id: string): Promise<void> {
+    const { pod, going, beginning } = state;
+    const container = findContainer(pod.spec, name);
+    const hook = container?.lifecycle?.postStart;
+    if (!container || !hook) return;
+    const { runtime, stopper } = this.#context;
+    const subject = { container, containerId: id, podIP: podAddress(this.#context, pod) };
+    beginning.add(id);
+    try {
+      await runHook(runtime, hook, subject, going.signal);
+    } catch (error) {
+      if (going.signal.aborted) return; // it is being taken down anyway
+      const reason = 'FailedPostStartHook';
+      this.#tell(state, name, {
+        type: 'Warning',
+        reason,
+        message: `PostStartHook failed: ${messageOf(error)}`,
+      });
+      const graceSeconds = pod.spec.terminationGracePeriodSeconds ?? 30;
+      await stopper.stop({ pod, container: { id, name }, message: reason, graceSeconds });
+      throw error;
+    } finally {
+      beginning.delete(id);
+    }
   }
 
   #tell(state: PodState, container: string, event: EventInput): void {

@@ -11,7 +11,7 @@ import type { Pod, PodCondition } from '../api/types.ts';
 import type { ContainerStatus } from '../container/cri.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { runtimeUid, terminationLogPath } from './layout.ts';
-import { noProbes, type PodRuntimeStatus } from './pod-actions.ts';
+import type { PodRuntimeStatus, ProbeResults } from './pod-actions.ts';
 import { isOwnCondition } from './pod-conditions.ts';
 import type { PodState } from './pod-state.ts';
 import { podStatus } from './status.ts';
@@ -23,17 +23,26 @@ export class StatusManager {
   readonly #client: Client;
   readonly #paths: NodePaths;
   readonly #hostIP: string;
+  readonly #probesOf: (pod: Pod) => ProbeResults;
   readonly #log: Logger;
 
-  constructor(input: { client: Client; paths: NodePaths; hostIP: string; log: Logger }) {
+  constructor(input: {
+    client: Client;
+    paths: NodePaths;
+    hostIP: string;
+    probesOf: (pod: Pod) => ProbeResults;
+    log: Logger;
+  }) {
     this.#client = input.client;
     this.#paths = input.paths;
     this.#hostIP = input.hostIP;
+    this.#probesOf = input.probesOf;
     this.#log = input.log;
   }
 
   /** Computes the status and, when it changed, writes it in the background (state.writes). Gives the phase. */
-  write(state: PodState, runtime: PodRuntimeStatus): string {
+  write(state: PodState, found: PodRuntimeStatus): string {
+    const runtime = withoutBeginning(state, found);
     for (const container of runtime.containers) this.#readMessage(state, container);
     const { pod, waiting, messages, failed } = state;
     const now = new Date().toISOString();
@@ -41,7 +50,7 @@ export class StatusManager {
     const last = state.lastStatus ?? pod.status;
     const known = { ...pod, status: { ...last, conditions: [...ownConditions(last), ...foreign] } };
     const hostIP = this.#hostIP;
-    const probes = noProbes;
+    const probes = this.#probesOf(pod);
     const own = podStatus({ pod: known, runtime, hostIP, waiting, messages, probes, failed, now });
     const status = { ...own, conditions: [...ownConditions(own), ...foreign] };
     if (isDeepStrictEqual(plain(status), plain(last))) return status.phase ?? 'Pending';
@@ -107,6 +116,17 @@ export class StatusManager {
       text = logTail(container.logPath);
     state.messages.set(container.id, text);
   }
+}
+
+/** A container counts as running when its postStart hook is over. */
+function withoutBeginning({ beginning }: PodState, runtime: PodRuntimeStatus): PodRuntimeStatus {
+  if (beginning.size === 0) return runtime;
+  const containers = runtime.containers.map((container) =>
+    beginning.has(container.id) && container.state === 'running'
+      ? { ...container, state: 'created' as const }
+      : container,
+  );
+  return { ...runtime, containers };
 }
 
 const ownConditions = (status: Pod['status']): PodCondition[] =>

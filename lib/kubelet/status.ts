@@ -84,8 +84,8 @@ function containerStatus(input: StatusInput, spec: Container): ApiContainerStatu
     previous?.state === 'exited' ? terminatedState(previous, messages.get(previous.id)) : known?.lastState;
   if (latest?.state === 'running') {
     const running = { startedAt: seconds(latest.startedAt ?? latest.createdAt) };
-    const started = probes.isStarted(latest.id);
-    const ready = started && !isInit && probes.isReady(latest.id);
+    const started = probes.isStarted(latest);
+    const ready = started && !isInit && probes.isReady(latest);
     return { ...base, ready, started, state: { running }, lastState: last ?? {} };
   }
   if (latest?.state === 'exited') {

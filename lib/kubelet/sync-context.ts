@@ -1,4 +1,5 @@
-// What bringing a Pod to its spec needs of its surroundings. Types only.
+// What bringing a Pod to its spec needs of its surroundings.
+import type { Pod } from '../api/types.ts';
 import type { RuntimeService } from '../container/cri.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import type { EventRecorder } from '../api/events.ts';
@@ -6,6 +7,8 @@ import type { ContainerStopper } from './container-stopper.ts';
 import type { NodeAmounts } from './field-refs.ts';
 import type { ImagePuller } from './images.ts';
 import type { ReferenceWatcher } from './references.ts';
+import { runtimeStatusOf } from './pod-state.ts';
+import type { ProbeManager } from './prober/manager.ts';
 import type { NodeDns } from './sandbox-config.ts';
 import type { StatusManager } from './status-manager.ts';
 import type { VolumeManager } from './volumes/volume-manager.ts';
@@ -30,6 +33,13 @@ export interface SyncContext {
   readonly stopper: ContainerStopper;
   readonly references: ReferenceWatcher;
   readonly volumes: VolumeManager;
+  readonly probes: ProbeManager;
   readonly node: NodeFacts;
   readonly networkNotReady: () => string | undefined;
+}
+
+/** Where a Pod is reached from its node; '' while it has no address. */
+export function podAddress({ runtime, node }: Pick<SyncContext, 'runtime' | 'node'>, pod: Pod): string {
+  if (pod.spec.hostNetwork) return node.ip;
+  return runtimeStatusOf(runtime, pod.metadata.uid).sandboxes[0]?.ips[0] ?? '';
 }

@@ -14,7 +14,6 @@ import { earliest, NotNow } from './not-now.ts';
 import {
   computePodActions,
   type ContainerToKill,
-  noProbes,
   type PodActions,
   type PodRuntimeStatus,
 } from './pod-actions.ts';
@@ -22,7 +21,7 @@ import { clockOf, type PodState, runtimeStatusOf, staleContainers } from './pod-
 import type { SyncOutcome } from './pod-workers.ts';
 import { sandboxConfig } from './sandbox-config.ts';
 import { ContainerStarter, type Making } from './start-containers.ts';
-import type { SyncContext } from './sync-context.ts';
+import { podAddress, type SyncContext } from './sync-context.ts';
 
 const networkRetryMs = 500;
 
@@ -53,9 +52,11 @@ export class PodSyncer {
       this.#context.status.write(state, this.#runtime(pod));
       try {
         retry = await this.#converge(state);
+        this.#syncProbes(state);
       } catch (error) {
         if (!(error instanceof NotNow)) throw error;
         retry = error.retryMs;
+        this.#syncProbes(state);
       }
     }
     const phase = this.#context.status.write(state, this.#runtime(pod));
@@ -70,6 +71,7 @@ export class PodSyncer {
     const { paths, status, volumes, references } = this.#context;
     const { pod } = state;
     const uid = pod.metadata.uid;
+    this.#syncProbes(state);
     try {
       await this.#stopContainers(pod, state.graceOverride ?? pod.metadata.deletionGracePeriodSeconds);
       await this.#removeSandboxes(pod);
@@ -84,6 +86,7 @@ export class PodSyncer {
     this.#starter.forget(uid);
     this.#sandboxBackoff.forget(uid);
     this.#context.images.forget(uid);
+    this.#context.probes.forget(uid);
     if (!state.gone) await status.removeObject(state);
     return 'done';
   }
@@ -121,8 +124,8 @@ export class PodSyncer {
     for (const { id, state: stands } of this.#runtime(pod).containers)
       if (stands === 'created') await runtime.removeContainer(id);
     const before = this.#runtime(pod);
-    const { hashOf, probes } = { hashOf: containerHash, probes: noProbes };
-    const actions = computePodActions({ pod, runtime: before, hashOf, probes });
+    const probes = this.#context.probes.resultsOf(pod);
+    const actions = computePodActions({ pod, runtime: before, hashOf: containerHash, probes });
     if (actions.killPod) await this.#dropSandboxes(pod, before, actions.createSandbox);
     let sandboxId = before.sandboxes[0]?.id;
     if (actions.createSandbox) sandboxId = await this.#makeSandbox(state, actions.attempt);
@@ -154,8 +157,15 @@ export class PodSyncer {
     return earliest(retry, onward ? 0 : undefined);
   }
 
-  async #killContainer(pod: Pod, { id, name, message }: ContainerToKill): Promise<void> {
-    const graceSeconds = pod.spec.terminationGracePeriodSeconds ?? 30;
+  #syncProbes({ pod, gone }: PodState): void {
+    const runtime = this.#runtime(pod);
+    const isTerminating = gone || pod.metadata.deletionTimestamp !== undefined;
+    this.#context.probes.sync({ pod, runtime, podIP: podAddress(this.#context, pod), isTerminating });
+  }
+
+  async #killContainer(pod: Pod, { id, name, message, probe }: ContainerToKill): Promise<void> {
+    const ofProbe = probe && findContainer(pod.spec, name)?.[`${probe}Probe`]?.terminationGracePeriodSeconds;
+    const graceSeconds = ofProbe ?? pod.spec.terminationGracePeriodSeconds ?? 30;
     await this.#context.stopper.stop({ pod, container: { id, name }, message, graceSeconds });
   }
 
@@ -247,6 +257,7 @@ export class PodSyncer {
   /** A terminal Pod keeps its status, logs and volumes until it is deleted; everything else goes now. */
   async #giveBack(state: PodState): Promise<SyncOutcome> {
     await this.#removeSandboxes(state.pod);
+    this.#context.probes.forget(state.pod.metadata.uid);
     state.finished = true;
     return undefined;
   }

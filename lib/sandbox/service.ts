@@ -6,6 +6,8 @@ import type {
   ContainerStatus,
   ExecRequest,
   ExecSession,
+  ExecSyncRequest,
+  ExecSyncResult,
   PodSandboxConfig,
   PodSandboxStatus,
   RuntimeEvent,
@@ -208,6 +210,10 @@ export class LocalRuntime implements RuntimeService {
 
   exec(containerId: string, request: ExecRequest): Promise<ExecSession> {
     return this.#containers.exec(containerId, request);
+  }
+
+  execSync(containerId: string, request: ExecSyncRequest): Promise<ExecSyncResult> {
+    return this.#containers.execSync(containerId, request);
   }
 
   /** What `podwire explain` turns into a script: the recorded network commands of a Pod's newest sandbox. */

@@ -77,8 +77,8 @@ const refused = [
   },
   {
     name: 'a field that is not built yet',
-    pod: podWith({ livenessProbe: { exec: { command: ['true'] } } }),
-    says: /spec\.containers\[0\]\.livenessProbe.*not supported/,
+    pod: podWith({ resizePolicy: [{ resourceName: 'cpu', restartPolicy: 'NotRequired' }] }),
+    says: /spec\.containers\[0\]\.resizePolicy.*not supported/,
   },
   {
     name: 'an unknown kind',

@@ -27,6 +27,7 @@ const subdomain =
   "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com')";
 const configKey =
   "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name')";
+const sleepHook = (seconds: number) => ({ sleep: { seconds } });
 const later = 'Forbidden: not supported by podwire 0.1 yet';
 
 const specs: { name: string; spec: object; says: string[] }[] = [
@@ -404,15 +405,76 @@ const specs: { name: string; spec: object; says: string[] }[] = [
     ],
   },
   {
-    name: 'what is not there yet is refused by name',
+    name: 'init containers and sidecars',
+    spec: {
+      containers: [container({ restartPolicy: 'Always' })],
+      initContainers: [
+        container({ livenessProbe: { exec: { command: ['x'] } }, lifecycle: { preStop: sleepHook(1) } }),
+        { name: 'b', image: 'i', restartPolicy: 'Never' },
+        { name: 'c', image: 'i', restartPolicy: 'Always', livenessProbe: { exec: { command: ['x'] } } },
+      ],
+    },
+    says: [
+      'spec.initContainers[0].lifecycle: Forbidden: may not be set for init containers without restartPolicy=Always',
+      'spec.initContainers[0].livenessProbe: Forbidden: may not be set for init containers without restartPolicy=Always',
+      'spec.initContainers[1].restartPolicy: Unsupported value: "Never": supported values: "Always"',
+      'spec.containers[0].name: Duplicate value: "a"',
+      'spec.containers[0].restartPolicy: Forbidden: may not be set for non-init containers',
+    ],
+  },
+  {
+    name: 'probes',
     spec: {
       containers: [
         container({
-          livenessProbe: { exec: { command: ['x'] } },
-          lifecycle: { preStop: { sleep: { seconds: 1 } } },
-
-          stdinOnce: true,
+          livenessProbe: {
+            httpGet: { port: 'a--b', host: 'a b', httpHeaders: [{ name: 'X Y', value: 'a\nb' }] },
+            successThreshold: 2,
+            periodSeconds: -1,
+            terminationGracePeriodSeconds: 0,
+          },
+          readinessProbe: { exec: { command: [] }, grpc: { port: 0 }, terminationGracePeriodSeconds: 3 },
+          startupProbe: {},
         }),
+      ],
+    },
+    says: [
+      'spec.containers[0].livenessProbe.httpGet.port: Invalid value: "a--b": must not contain consecutive hyphens',
+      'spec.containers[0].livenessProbe.httpGet.host: Invalid value: "a b": must not contain white space',
+      `spec.containers[0].livenessProbe.httpGet.httpHeaders: Invalid value: "X Y": a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name')`,
+      'spec.containers[0].livenessProbe.httpGet.httpHeaders[0].value: Invalid value: "a\\nb": must not contain a line break or NUL',
+      'spec.containers[0].livenessProbe.periodSeconds: Invalid value: -1: must be greater than or equal to 0',
+      'spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1',
+      'spec.containers[0].livenessProbe.terminationGracePeriodSeconds: Invalid value: 0: must be greater than 0',
+      'spec.containers[0].readinessProbe.grpc: Forbidden: may not specify more than 1 handler type',
+      'spec.containers[0].readinessProbe.exec.command: Required value',
+      'spec.containers[0].readinessProbe.grpc.port: Invalid value: 0: must be between 1 and 65535, inclusive',
+      'spec.containers[0].readinessProbe.terminationGracePeriodSeconds: Invalid value: 3: must not be set for readinessProbes',
+      'spec.containers[0].startupProbe: Required value: must specify a handler type',
+    ],
+  },
+  {
+    name: 'hooks, stop signal and readiness gates',
+    spec: {
+      readinessGates: [{ conditionType: 'not a name' }],
+      containers: [
+        container({
+          lifecycle: { postStart: { tcpSocket: { port: 1 } }, preStop: sleepHook(31), stopSignal: 'SIGUSR1' },
+        }),
+      ],
+    },
+    says: [
+      'spec.containers[0].lifecycle.postStart.tcpSocket: Forbidden: no kubelet runs a tcpSocket hook: use exec, httpGet or sleep',
+      'spec.containers[0].lifecycle.preStop.sleep.seconds: Invalid value: 31: must be a non-negative integer less than or equal to terminationGracePeriodSeconds: 30',
+      'spec.containers[0].lifecycle.stopSignal: Forbidden: may not be set for containers with empty `spec.os.name`',
+      "spec.readinessGates[0].conditionType: Invalid value: \"not a name\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName' or '123-abc')",
+    ],
+  },
+  {
+    name: 'what is not there yet is refused by name',
+    spec: {
+      containers: [
+        container({ resizePolicy: [{ resourceName: 'cpu', restartPolicy: 'x' }], stdinOnce: true }),
       ],
       ...{
         imagePullSecrets: [{ name: 's' }],
@@ -426,8 +488,7 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       },
     },
     says: [
-      `spec.containers[0].livenessProbe: ${later}`,
-      `spec.containers[0].lifecycle: ${later}`,
+      `spec.containers[0].resizePolicy: ${later}`,
       `spec.containers[0].stdinOnce: ${later}`,
       `spec.imagePullSecrets: ${later}`,
       `spec.hostUsers: ${later}`,
