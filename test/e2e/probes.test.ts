@@ -10,7 +10,8 @@ const nodeProgram = join(import.meta.dirname, '../../node_modules/node/bin/node'
 const first = (pod: Pod | undefined) => pod?.status?.containerStatuses?.[0];
 const isReady = (pod: Pod | undefined): boolean =>
   pod?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false;
-const quick = { periodSeconds: 1, failureThreshold: 1 };
+// A busy machine is no failure: only an answer is.
+const quick = { periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 10 };
 const exec = (script: string) => ({ exec: { command: ['/bin/sh', '-c', script] } });
 
 /** A server whose /healthz answers 200, and 500 once /shared/sick is there; gRPC health on 9090; https on 8443. */
@@ -70,7 +71,9 @@ t.test('probes', async (t) => {
     }),
   ]);
   await apply('healthy', [
-    shell('c', `touch /tmp/health; ${sleeper}`, { livenessProbe: { ...exec('cat /tmp/health'), ...quick } }),
+    shell('c', `touch /tmp/health; ${sleeper}`, {
+      livenessProbe: { ...exec('cat /tmp/health'), ...quick, initialDelaySeconds: 1 },
+    }),
   ]);
   await apply('sick', [
     shell('c', `touch /tmp/health; sleep 1; rm /tmp/health; ${sleeper}`, {
@@ -93,7 +96,12 @@ t.test('probes', async (t) => {
     'stuck',
     [
       shell('c', 'trap "" TERM; while :; do sleep 1; done', {
-        startupProbe: { ...exec('sleep 1000 & sleep 1000'), ...quick, terminationGracePeriodSeconds: 1 },
+        startupProbe: {
+          ...exec('sleep 1000 & sleep 1000'),
+          ...quick,
+          timeoutSeconds: 1,
+          terminationGracePeriodSeconds: 1,
+        },
       }),
     ],
     { terminationGracePeriodSeconds: 100 },
