@@ -1,7 +1,7 @@
 // The daemon seen from outside: does it answer, which process is it, how is it started and ended.
 // Assumes a unix socket that only podwired listens on. Finding its process reads /proc once, about 10 ms.
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startDetached } from '../../lib/exec/detached.ts';
 import { PodwireError } from '../../lib/exec/errors.ts';
@@ -20,6 +20,10 @@ export interface DaemonFlags {
   runtime?: string;
   nodeName?: string;
   nodeIp?: string;
+  datastore?: string;
+  datastoreCa?: string;
+  datastoreCert?: string;
+  datastoreKey?: string;
   logLevel?: string;
 }
 
@@ -126,15 +130,22 @@ const passedOn: ReadonlyArray<readonly [keyof DaemonFlags, string]> = [
   ['runtime', '--runtime'],
   ['nodeName', '--node-name'],
   ['nodeIp', '--node-ip'],
+  ['datastore', '--datastore'],
+  ['datastoreCa', '--datastore-ca'],
+  ['datastoreCert', '--datastore-cert'],
+  ['datastoreKey', '--datastore-key'],
   ['logLevel', '--log-level'],
 ];
+
+/** The daemon runs in another folder. */
+const isFile: ReadonlySet<keyof DaemonFlags> = new Set(['datastoreCa', 'datastoreCert', 'datastoreKey']);
 
 function daemonArgv(context: Context, flags: DaemonFlags): [string, ...string[]] {
   const argv: [string, ...string[]] = [join(repoFolder(), 'bin/podwired')];
   if (context.paths.root !== '/') argv.push('--root', context.paths.root);
   for (const [key, flag] of passedOn) {
     const value = flags[key];
-    if (value !== undefined) argv.push(flag, value);
+    if (value !== undefined) argv.push(flag, isFile.has(key) ? resolve(value) : value);
   }
   return argv;
 }

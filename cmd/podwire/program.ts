@@ -69,6 +69,10 @@ function addNodeVerbs(program: Command): void {
     .addOption(new Option('--runtime <name>', 'OCI runtime').choices(['crun', 'runc']))
     .option('--node-name <name>', "this node's name (default: the host name)")
     .option('--node-ip <ip>', "this node's address (default: the one of the default route)")
+    .option('--datastore <address>', 'sqlite (default), or etcd://HOST:PORT,… that several servers share')
+    .option('--datastore-ca <file>', "PEM of the authority that signed etcd's certificates (etcds://)")
+    .option('--datastore-cert <file>', 'PEM of the certificate by which etcd knows this server')
+    .option('--datastore-key <file>', 'PEM of its key')
     .option('--log-level <level>', 'debug, info, warn or error')
     .addHelpText('after', examples('podwire up', 'podwire up --pod-cidr 10.99.0.0/24 --runtime runc'))
     .action(action(async (): Promise<Run<[DaemonFlags]>> => (await import('./verbs/up.ts')).runUp));

@@ -1,18 +1,16 @@
 // The server's part of the daemon: the store and the API over it. Wiring only.
 // Assumes one control plane a store file (its lock sees to it). What it serves costs as lib/apiserver says.
-import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Admit } from '../../lib/api/admission.ts';
-import { ApiError } from '../../lib/api/errors.ts';
+import { ApiError, isReason } from '../../lib/api/errors.ts';
 import type { ApiObject, Pod } from '../../lib/api/types.ts';
 import { Registry } from '../../lib/apiserver/registry.ts';
 import type { ClusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import { startControllers } from '../../lib/controllers/index.ts';
 import { admitNodeSubnets, NodeIpam } from '../../lib/controllers/node-ipam.ts';
-import { messageOf } from '../../lib/exec/errors.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { mirrorAnnotation, sourceAnnotation } from '../../lib/kubelet/layout.ts';
-import { openSqliteStore } from '../../lib/store/sqlite.ts';
+import { type Datastore, openDatastore } from './datastore.ts';
 
 export interface ControlPlane {
   readonly registry: Registry;
@@ -23,6 +21,7 @@ export interface ControlPlane {
 
 export interface ControlPlaneOptions {
   readonly paths: NodePaths;
+  readonly datastore: Datastore;
   /** This machine's own node. */
   readonly nodeName: string;
   readonly ranges: ClusterRanges;
@@ -33,10 +32,7 @@ export interface ControlPlaneOptions {
 
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { paths, nodeName, isStaticUid, log } = options;
-  const store = openSqliteStore({
-    path: join(paths.state, 'store.db'),
-    onError: (error) => log.error({ err: error }, `store: ${messageOf(error)}`),
-  });
+  const store = await openDatastore(options.datastore, paths, log);
   const registry: Registry = new Registry({
     store,
     admit: [
@@ -44,7 +40,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       refuseForeignMirrors(isStaticUid),
       admitNodeSubnets(() => ({ client: registry, ipam })),
     ],
-    isServed: (node) => node === nodeName,
+    isServed: async (node) => node === nodeName || (await hasNode(registry, node)),
     onError: (error) => log.error({ err: error }, 'the registry failed'),
   });
   const ipam = new NodeIpam(registry, options.ranges.pods);
@@ -59,6 +55,18 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       await store.close();
     },
   };
+}
+
+/** A Pod of a node that is not known has no kubelet to wait for. */
+async function hasNode(registry: Registry, name: string): Promise<boolean> {
+  if (name === '') return false;
+  try {
+    await registry.get('nodes', { name });
+    return true;
+  } catch (error) {
+    if (isReason(error, 'NotFound')) return false;
+    throw error;
+  }
 }
 
 /** There is one node: a Pod that names none runs here. */

@@ -6,7 +6,8 @@ import { createApiServer } from '../../lib/apiserver/server.ts';
 import { clusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { startControlPlane } from './control-plane.ts';
-import { type Flags, rememberFlags } from './flags.ts';
+import { checkDatastoreChange, parseDatastore } from './datastore.ts';
+import { type Flags, rememberedFlags, rememberFlags } from './flags.ts';
 import { checkGround, prepareNode, rangeToLeave, type RunningNode } from './node.ts';
 import { checkHost, nodeName } from './node-facts.ts';
 import { purgeNode } from './purge.ts';
@@ -30,11 +31,21 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
   const ranges = clusterRanges(options);
   checkHost(options, ranges);
   rangeToLeave(paths, options.podCidr);
+  const datastore = parseDatastore(options);
+  checkDatastoreChange(paths, rememberedFlags(paths), datastore);
   makeFolders(paths);
   let node: RunningNode | undefined;
   const isStaticUid = (uid: string): boolean => node?.kubelet.isStaticUid(uid) ?? false;
-  const controlPlane = await startControlPlane({ paths, nodeName: name, ranges, isStaticUid, log });
+  const controlPlane = await startControlPlane({
+    paths,
+    datastore,
+    nodeName: name,
+    ranges,
+    isStaticUid,
+    log,
+  });
   const { registry } = controlPlane;
+  const purgeScope = datastore.kind === 'etcd' ? { onlyNode: name } : {};
   const running = await prepareNode(nodeOptions, registry, ground);
   node = running;
   const { kubelet, images, streams } = running;
@@ -50,7 +61,7 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
         images,
         explain: async (key) => running.explain(await registry.get('pods', key)),
         networkReport: () => running.networkReport(),
-        purge: () => purgeNode({ paths, client: registry, kubelet, log }),
+        purge: () => purgeNode({ paths, client: registry, kubelet, log, ...purgeScope }),
       }),
   });
   await server.listen(paths.socket);

@@ -1,5 +1,6 @@
 // podwired, the node's daemon: flags, signals, exit codes. What it does is wired in daemon.ts.
 // Assumes root and its own Node (bin/podwired). The only place of the daemon that exits the process.
+import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { messageOf } from '../../lib/exec/errors.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
@@ -15,6 +16,9 @@ function positive(text: string): number {
     throw new InvalidArgumentError('expected a whole number, 0 or more');
   return value;
 }
+
+/** Flags are remembered: a later start may have another working folder. */
+const absolute = (path: string): string => (path === '' ? '' : resolve(path));
 
 const program = new Command('podwired')
   .description(
@@ -56,6 +60,14 @@ const program = new Command('podwired')
   .option('--max-pods <n>', 'Pods this node takes', positive, 250)
   .option('--cluster-dns <ip...>', 'DNS servers for Pods with dnsPolicy ClusterFirst', [] as string[])
   .option('--cluster-domain <name>', 'DNS domain of the cluster', 'cluster.local')
+  .option(
+    '--datastore <address>',
+    'where the API keeps its objects: sqlite, or etcd://HOST:PORT,…[/PREFIX] that several servers share (etcds:// for TLS)',
+    'sqlite',
+  )
+  .option('--datastore-ca <file>', "PEM of the authority that signed etcd's certificates", absolute)
+  .option('--datastore-cert <file>', 'PEM of the certificate by which etcd knows this server', absolute)
+  .option('--datastore-key <file>', 'PEM of its key', absolute)
   .addOption(
     new Option('--log-level <level>', 'least important message logged')
       .choices(['trace', 'debug', 'info', 'warn', 'error'])

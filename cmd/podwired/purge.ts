@@ -17,15 +17,17 @@ export interface PurgeInput {
   readonly paths: NodePaths;
   readonly client: Client;
   readonly kubelet: Kubelet;
+  /** Where other nodes share the store: this one's Pods alone. */
+  readonly onlyNode?: string;
   readonly log: Logger;
 }
 
 const podsMs = 60_000;
 
-export async function purgeNode({ paths, client, kubelet, log }: PurgeInput): Promise<void> {
+export async function purgeNode({ paths, client, kubelet, log, onlyNode }: PurgeInput): Promise<void> {
   log.info('purge: removing all Pods and every kernel object');
   await settleAll('purge', [
-    () => removePods(client),
+    () => removePods(client, onlyNode),
     () => kubelet.drain(podsMs),
     () => removeNodeNetwork({ paths }),
     () => removeCgroup(paths.cgroup),
@@ -36,8 +38,8 @@ export async function purgeNode({ paths, client, kubelet, log }: PurgeInput): Pr
 }
 
 /** Pods that are still in the API; the kubelet takes them down as their objects go. */
-async function removePods(client: Client): Promise<void> {
-  const { items } = await client.list('pods');
+async function removePods(client: Client, onlyNode: string | undefined): Promise<void> {
+  const { items } = await client.list('pods', onlyNode ? { fieldSelector: `spec.nodeName=${onlyNode}` } : {});
   await settleAll(
     'pods',
     items.map(({ metadata: { namespace, name } }) => async () => {

@@ -51,7 +51,7 @@ import { Watches } from './watches.ts';
 export interface RegistryOptions {
   store: Store;
   /** Whether a kubelet looks after the Pods of a node of that name ('' for none); any name unless told. */
-  isServed?: (nodeName: string) => boolean;
+  isServed?: (nodeName: string) => boolean | Promise<boolean>;
   admit?: readonly Admit[];
   /** Milliseconds since the epoch. */
   now?: () => number;
@@ -341,7 +341,7 @@ export class Registry implements Client {
       const decided = decideDeletion(resource, object, {
         requested: options.gracePeriodSeconds,
         now: this.#options.now(),
-        served: resource === 'pods' && this.#options.isServed((object as Pod).spec.nodeName ?? ''),
+        served: resource === 'pods' && (await this.#options.isServed((object as Pod).spec.nodeName ?? '')),
       });
       if (decided.action === 'nothing') return object;
       if (decided.action === 'remove') return this.#removeObject(resource, entry);
