@@ -1,7 +1,8 @@
-// Run by bun (`bun build-cni-bundle.ts REPOSITORY RESULT`): the plugins' sources as one script, ready to be compiled.
+// Run by bun (`bun build-cni-bundle.ts REPOSITORY FOLDER`): the plugins' sources as scripts, ready to be compiled together.
 // Two things are done for a plugin's start, whose time is the most of its run:
-// - each type is a program of its own in a function of its own, with the IPAM plugins it may call and without the others:
-//   what is in a function that does not run is not loaded. Other delegates are then called as programs, as any is.
+// - each type is a program in a file of its own, with the IPAM plugins it may call and without the others: a file that
+//   does not run is not loaded (as functions of one file they cost 0.5 ms: an engine hashes the whole text of a file that
+//   it loads). Other delegates are then called as programs, as any is.
 // - modules that would cost more than the plugin's work are replaced: node:fs and node:path by the few functions of them
 //   that plugins use (1.5 ms), the daemon's way of starting processes, with execa (6 ms), by the plugins' own.
 // Assumes the repository's formatting: an import's `from 'node:fs';` ends its line, a plugin is a line of the registry.
@@ -19,7 +20,10 @@ interface Bun {
 }
 const bun = (globalThis as unknown as { Bun: Bun }).Bun;
 
-const [root = '', result = ''] = process.argv.slice(2);
+const [root = '', folder = ''] = process.argv.slice(2);
+// Names that no type has.
+const firstScript = 'first';
+const everyType = 'every';
 const lib = (file: string): string => JSON.stringify(join(root, 'lib', file));
 const lean: Readonly<Record<string, string>> = {
   fs: lib('kernel/lean-fs.ts'),
@@ -85,17 +89,22 @@ async function knownPlugins(): Promise<Known[]> {
   return known;
 }
 
+const write = (name: string, text: string): void => writeFileSync(join(folder, `${name}.js`), text);
+
 const known = await knownPlugins();
-const programs: string[] = [];
 for (const { name, type } of known) {
   const wanted = new Set([name, ...known.filter((one) => one.ipam).map((one) => one.name)]);
-  programs.push(`${JSON.stringify(type)}() {\n${await program((one) => wanted.has(one))}\n}`);
+  write(type, await program((one) => wanted.has(one)));
 }
 // By another name it tells what it is: that takes the list of all.
-programs.push(`""() {\n${await program(() => true)}\n}`);
-writeFileSync(
-  result,
-  `const programs = {\n${programs.join(',\n')}\n};
-const calledAs = process.argv0.slice(process.argv0.lastIndexOf('/') + 1);
-(Object.hasOwn(programs, calledAs) ? programs[calledAs] : programs[''])();\n`,
+write(
+  everyType,
+  await program(() => true),
+);
+// The first script: `require` of a name worked out at run time, so that bun leaves the files apart; where it keeps them.
+write(
+  firstScript,
+  `const calledAs = process.argv0.slice(process.argv0.lastIndexOf('/') + 1);
+const known = ${JSON.stringify(known.map(({ type }) => type))};
+require('/$bunfs/root/' + (known.includes(calledAs) ? calledAs : '${everyType}') + '.js');\n`,
 );

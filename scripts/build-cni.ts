@@ -90,6 +90,7 @@ const compileFlags = [
   '--compile',
   '--minify',
   '--bytecode',
+  '--format=cjs',
   // A run ends long before compiling anything to machine code could pay: without it 1 ms less, and a thread.
   '--compile-jit-policy=1000',
   // A plugin is started as root in any folder: it must not take settings or code from files that lie there.
@@ -97,10 +98,10 @@ const compileFlags = [
   '--no-compile-autoload-bunfig',
 ];
 
-/** In two steps, as only a script can replace modules on the way, and only the command takes all flags. */
+/** In two steps, as only a script can replace modules on the way, and only the command takes all flags. The first file is run. */
 async function compile(root: string, outDir: string): Promise<void> {
   const temporary = join(outDir, `.podwire-cni.${process.pid}`);
-  const script = `${temporary}.js`;
+  const scripts = `${temporary}.scripts`;
   const bun = (...args: string[]) =>
     run({
       argv: [join(root, 'node_modules/.bin/bun'), ...args],
@@ -109,10 +110,13 @@ async function compile(root: string, outDir: string): Promise<void> {
       timeoutMs: 120_000,
     });
   try {
-    await bun(join(root, 'scripts/build-cni-bundle.ts'), root, script);
-    await bun('build', script, ...compileFlags, `--outfile=${temporary}`);
+    mkdirSync(scripts);
+    await bun(join(root, 'scripts/build-cni-bundle.ts'), root, scripts);
+    const others = readdirSync(scripts).filter((name) => name !== 'first.js');
+    const files = ['first.js', ...others].map((name) => join(scripts, name));
+    await bun('build', ...files, `--root=${scripts}`, ...compileFlags, `--outfile=${temporary}`);
   } finally {
-    rmSync(script, { force: true });
+    rmSync(scripts, { recursive: true, force: true });
   }
   renameSync(temporary, join(outDir, 'podwire-cni'));
 }

@@ -8,7 +8,7 @@ import { messageOf } from '../../lib/exec/errors.ts';
 import { isExists, isNotSupported } from '../../lib/kernel/errors.ts';
 import { hasIpv6 } from '../../lib/kernel/link.ts';
 import { kernelHas, lackOf } from '../../lib/kernel/link-info.ts';
-import { failedOp, ipLine, type LinkFacts, type Net } from '../../lib/kernel/net.ts';
+import { failedOp, ipLine, type LinkFacts, type Net, type NetOp } from '../../lib/kernel/net.ts';
 import { writeSysctl } from '../../lib/kernel/sysctl.ts';
 import { traceFromEnv } from '../../lib/kernel/trace.ts';
 import { addIpam, asCniError, forward, type Undo, undone } from '../lib/attachment.ts';
@@ -22,7 +22,7 @@ import { delegate } from '../skel/delegate.ts';
 import type { Plugin, PluginCall } from '../skel/skel.ts';
 import { checkAttached, guardOf } from './check.ts';
 import { type BridgeConf, parseConf } from './conf.ts';
-import { type AddPlan, planAdd, vlanGatewayOps, type Wish } from './plan.ts';
+import { type AddPlan, heldOps, planAdd, vlanGatewayOps, type Wish } from './plan.ts';
 import { gatewayName, gatewayPairOps, type Vlans } from './vlan.ts';
 
 async function add(call: PluginCall): Promise<CniResult> {
@@ -65,7 +65,7 @@ async function attach(task: Attaching): Promise<AddPlan> {
   for (let attempt = 1; ; attempt++) {
     const seen = net.glance(wish.conf.bridge);
     const hasty = planAdd(wish, seen);
-    tellHeld(hasty);
+    if (process.env.PODWIRE_TRACE) tellHeld(heldOps(wish, seen));
     try {
       const [looked] = await applyHost(task, hasty);
       if (seen === undefined) await ownRoutes(wish.conf.bridge);
@@ -124,8 +124,8 @@ async function vlanGateway({ net, wish }: Attaching, result: CniResult): Promise
 }
 
 /** For `explain`: what would be done on a machine without the bridge. */
-function tellHeld(plan: AddPlan): void {
-  if (plan.held.length > 0) traceFromEnv()({ tool: 'ip', lines: plan.held.map(ipLine), held: true });
+function tellHeld(held: readonly NetOp[]): void {
+  if (held.length > 0) traceFromEnv()({ tool: 'ip', lines: held.map(ipLine), held: true });
 }
 
 /** Routes on the bridge are ours: a container must not change them by router advertisements (CVE-2020-10749). */

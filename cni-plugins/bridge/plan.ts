@@ -37,8 +37,6 @@ export interface AddPlan {
   readonly host: readonly NetOp[];
   /** Those of `host` that make the bridge the gateway. */
   readonly gateway: readonly NetOp[];
-  /** Lines of `host` that were found done: what a script would have to do on a machine without the bridge. */
-  readonly held: readonly NetOp[];
   readonly pod: readonly NetOp[];
   readonly result: CniResult;
 }
@@ -63,21 +61,28 @@ export function planAdd(wish: Wish, seen: LinkFacts | 'unknown' | undefined): Ad
     routes,
     dns: Object.keys(conf.dns).length > 0 ? conf.dns : (wish.ipam.dns ?? {}),
   };
-  const make = makeBridge(conf, bridge?.mac ?? macs.bridge);
   const inVlan = conf.vlans?.access !== undefined;
   const own = inVlan ? [] : gatewayOps(wish, ips, bridge);
   const side = { ifname: wish.ifname, mac: macs.container, enableDad: conf.enableDad };
   return {
     host: [
-      ...(seen === undefined ? make : filtering(conf)),
+      ...(seen === undefined ? makeBridge(conf, macs.bridge) : filtering(conf)),
       ...(seen === 'unknown' ? [{ op: 'look', name: conf.bridge } as const] : own),
       ...portOps(wish),
     ],
     gateway: own,
-    held: seen === undefined ? [] : [...make, ...(inVlan ? [] : gatewayOps(wish, ips, undefined))],
     pod: conf.containerInterface ? podOps(side, ips, routes) : [],
     result,
   };
+}
+
+/** Changes that were found done: what a script would have to do on a machine without the bridge. For `explain`. */
+export function heldOps(wish: Wish, seen: LinkFacts | 'unknown' | undefined): NetOp[] {
+  if (seen === undefined) return [];
+  const { conf, macs, ipam } = wish;
+  const make = makeBridge(conf, seen === 'unknown' ? macs.bridge : seen.mac);
+  const inVlan = conf.vlans?.access !== undefined;
+  return inVlan ? make : [...make, ...gatewayOps(wish, withGateways(conf, ipam.ips ?? []), undefined)];
 }
 
 const filtering = (conf: BridgeConf): NetOp[] =>

@@ -40,6 +40,7 @@ const span = (min: number, max: number): number[] =>
 
 /** Sorted ids as the fewest runs. */
 function runs(all: readonly number[]): string[] {
+  if (all.length === 0) return [];
   const sorted = [...new Set(all)].sort((a, b) => a - b);
   const starts = sorted.filter((id, at) => sorted[at - 1] !== id - 1);
   const ends = sorted.filter((id, at) => sorted[at + 1] !== id + 1);

@@ -1,5 +1,5 @@
 // Names of what bridge makes, worked out from who it is for: DEL finds them with no memory of the ADD. Pure but for chance.
-import { randomHex, sha256 } from '../../lib/kernel/hash.ts';
+import { macText, randomBytes, sha256 } from '../../lib/kernel/hash.ts';
 
 const hex = (text: string, length: number): string => sha256(text).slice(0, length);
 
@@ -12,9 +12,9 @@ export const vethName = (network: string, containerId: string, ifname: string): 
 
 /** A locally administered unicast MAC (the 02 bit set, the 01 bit clear). */
 export function randomMac(): string {
-  const hex = randomHex(6);
-  const first = ((Number.parseInt(hex.slice(0, 2), 16) & 0xfc) | 0x02).toString(16).padStart(2, '0');
-  return [first, ...(hex.slice(2).match(/../g) ?? [])].join(':');
+  const bytes = randomBytes(6);
+  bytes[0] = ((bytes[0] as number) & 0xfc) | 0x02;
+  return macText(bytes);
 }
 
 /** `podwire: <namespace>/<pod> <ifname>`, or the container's id where no Pod is named. At most 255 characters. */

@@ -1,6 +1,6 @@
 // Delegation to another plugin (IPAM): in this process where the delegate is this very executable, else by running it.
 // Assumes the protocol's result is the same both ways. Saves 4 ms a call, which is the start of a process of ours.
-import { realpathSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { callPlugin, findPlugin } from '../../lib/cni/plugin-exec.ts';
 import { parseResult } from '../../lib/cni/result.ts';
 import type { CniCommand, CniResult } from '../../lib/cni/types.ts';
@@ -25,7 +25,9 @@ export async function delegate(type: string, command: CniCommand, call: PluginCa
 }
 
 function isOurself(type: string, call: PluginCall): boolean {
-  return realpathSync(findPlugin(type, call.path)) === call.host.self;
+  const self = statSync(call.host.self, { throwIfNoEntry: false });
+  const file = statSync(findPlugin(type, call.path));
+  return file.ino === self?.ino && file.dev === self.dev;
 }
 
 /** "The delegated plugin must receive all the same environment variables". Source: the specification, section 4. */

@@ -2,24 +2,28 @@
 // Assumes the other side closes it (or that it is a file). One read for most configurations.
 import { fstatSync, readSync } from 'node:fs';
 import { cniError } from '../../lib/cni/errors.ts';
+import { decodeText } from '../../lib/kernel/text.ts';
 
 /** Bytes. A configuration with every attachment of a large node (GC) stays far below. */
 export const maxInput = 4 * 1024 * 1024;
 
 /** @throws CniError 5 where it cannot be read, 6 where it is longer than `maxInput` */
 export function readInput(fd: number): string {
-  const chunks: Buffer[] = [];
-  for (let total = 0; total <= maxInput; ) {
-    const chunk = Buffer.allocUnsafe(64 * 1024);
-    const count = readSome(fd, chunk);
-    if (count === 0) return Buffer.concat(chunks).toString('utf8');
-    chunks.push(chunk.subarray(0, count));
-    total += count;
+  let bytes = new Uint8Array(16 * 1024);
+  for (let length = 0; length <= maxInput; ) {
+    const count = readSome(fd, bytes.subarray(length));
+    if (count === 0) return decodeText(bytes.subarray(0, length));
+    length += count;
+    if (length === bytes.length) {
+      const wider = new Uint8Array(length * 2);
+      wider.set(bytes);
+      bytes = wider;
+    }
   }
   throw cniError('CNI_DECODING_FAILURE', `standard input: more than ${maxInput} bytes`);
 }
 
-function readSome(fd: number, chunk: Buffer): number {
+function readSome(fd: number, chunk: Uint8Array): number {
   for (;;) {
     try {
       return readSync(fd, chunk, 0, chunk.length, null);

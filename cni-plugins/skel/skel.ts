@@ -39,7 +39,7 @@ export interface ValidAttachment {
 export interface Host {
   readonly exec: Exec;
   readonly plugins: Readonly<Record<string, Plugin>>;
-  /** Path of this executable (symbolic links followed), to tell whether a delegate is ourselves. */
+  /** Path of this executable, to tell whether a delegate is ourselves. */
   readonly self: string;
   /** Where a delegate's standard error goes: ours. */
   readonly log?: (text: string) => void;

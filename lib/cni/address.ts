@@ -17,23 +17,33 @@ const bits = (family: 4 | 6): number => (family === 4 ? 32 : 128);
 
 /** undefined for anything that is no address. An IPv4-mapped address (::ffff:1.2.3.4) is IPv4, as in Go. */
 export function parseIp(text: string): Ip | undefined {
-  if (isFour(text)) return { family: 4, value: parse4(text) };
+  const four = parse4(text);
+  if (four !== undefined) return { family: 4, value: four };
   const value = parse6(text);
   if (value === undefined) return undefined;
   return value >> 32n === 0xffffn ? { family: 4, value: value & 0xffffffffn } : { family: 6, value };
 }
 
-const parse4 = (text: string): bigint => text.split('.').reduce((sum, part) => sum * 256n + BigInt(part), 0n);
-
 /** Four decimal numbers up to 255, none with a leading zero (which some read as octal). */
-const isFour = (text: string): boolean =>
-  /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/.test(text);
+function parse4(text: string): bigint | undefined {
+  const parts = text.split('.');
+  if (parts.length !== 4) return undefined;
+  let sum = 0;
+  for (const part of parts) {
+    if (!/^(?:0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
+    sum = sum * 256 + Number(part);
+  }
+  return BigInt(sum);
+}
 
 /** RFC 4291, section 2.2: eight groups, one `::` for a run of zeros, the last two groups perhaps as IPv4. */
 function parse6(text: string): bigint | undefined {
-  const four = /[\d.]*\.[\d.]*$/.exec(text)?.[0];
-  if (four !== undefined && !isFour(four)) return undefined;
-  const hex = four ? text.slice(0, -four.length) + hextets(parse4(four), 2).join(':') : text;
+  if (!text.includes(':')) return undefined;
+  const dotted = /[\d.]*\.[\d.]*$/.exec(text)?.[0];
+  const four = dotted === undefined ? undefined : parse4(dotted);
+  if (dotted !== undefined && four === undefined) return undefined;
+  const hex =
+    four === undefined ? text : text.slice(0, -(dotted as string).length) + hextets(four, 2).join(':');
   const [head = '', tail, more] = hex.split('::');
   const split = (part: string): string[] => (part === '' ? [] : part.split(':'));
   const [first, last] = [split(head), split(tail ?? '')];
@@ -49,7 +59,10 @@ const hextets = (value: bigint, count: number): string[] =>
 
 /** The canonical text: dotted, or RFC 5952 (lower case, the longest run of two or more zeros as `::`). */
 export function formatIp({ family, value }: Ip): string {
-  if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 255n).join('.');
+  if (family === 4) {
+    const four = Number(value);
+    return `${four >>> 24}.${(four >>> 16) & 255}.${(four >>> 8) & 255}.${four & 255}`;
+  }
   const parts = hextets(value, 8);
   let best = { start: 0, length: 0 };
   for (let start = 0; start < 8; start++) {

@@ -106,12 +106,20 @@ const nonEmpty = <T>(items: T[]): T[] | undefined => (items.length > 0 ? items :
 
 /** Without the keys whose value is undefined, so that JSON and comparisons see only what is there. */
 export function defined<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
+  const kept: Record<string, unknown> = {};
+  for (const key of Object.keys(object)) {
+    const value = (object as Record<string, unknown>)[key];
+    if (value !== undefined) kept[key] = value;
+  }
+  return kept as never;
 }
 
 /** Without empty lists and objects. */
 function prune<T extends object>(object: T): T {
-  const full = ([, value]: [string, unknown]) =>
-    value !== undefined && Object.keys(value as object).length > 0;
-  return Object.fromEntries(Object.entries(object).filter(full)) as T;
+  const kept: Record<string, unknown> = {};
+  for (const key of Object.keys(object)) {
+    const value = (object as Record<string, unknown>)[key];
+    if (value !== undefined && Object.keys(value as object).length > 0) kept[key] = value;
+  }
+  return kept as T;
 }

@@ -1,29 +1,34 @@
-// SHA-256 and random bytes without loading node:crypto, which costs bun 1.6 ms: a fifth of a plugin's whole run.
+// SHA-256, random bytes and MACs without loading node:crypto, which costs bun 1.6 ms: a fifth of a plugin's whole run.
 // Assumes bun's own hasher where bun runs; Node loads node:crypto with the first use.
 import { closeSync, openSync, readSync } from 'node:fs';
 
-interface Hasher {
-  update(text: string): Hasher;
-  digest(form: 'hex'): string;
+/** One call, and 0.03 ms less than an object of bun's CryptoHasher. */
+interface OneShot {
+  hash(text: string, form: 'hex'): string;
 }
-const bun = (globalThis as { Bun?: { CryptoHasher: new (algorithm: string) => Hasher } }).Bun;
+const bun = (globalThis as { Bun?: { SHA256: OneShot } }).Bun;
 
 /** The SHA-256 of a text, 64 hex digits. */
-export function sha256(text: string): string {
-  const hasher: Hasher = bun
-    ? new bun.CryptoHasher('sha256')
-    : process.getBuiltinModule('node:crypto').createHash('sha256');
-  return hasher.update(text).digest('hex');
-}
+export const sha256 = (text: string): string =>
+  bun
+    ? bun.SHA256.hash(text, 'hex')
+    : process.getBuiltinModule('node:crypto').createHash('sha256').update(text).digest('hex');
 
 /** Bytes of the kernel's random source. */
-export function randomHex(bytes: number): string {
-  const buffer = Buffer.alloc(bytes);
+export function randomBytes(count: number): Uint8Array {
+  const bytes = new Uint8Array(count);
   const fd = openSync('/dev/urandom', 'r');
   try {
-    readSync(fd, buffer, 0, bytes, null); // urandom never gives less up to 256 bytes: random(4)
+    readSync(fd, bytes, 0, count, null); // urandom never gives less up to 256 bytes: random(4)
   } finally {
     closeSync(fd);
   }
-  return buffer.toString('hex');
+  return bytes;
+}
+
+/** `02:00:00:00:00:01` of six bytes. */
+export function macText(bytes: Uint8Array): string {
+  let text = '';
+  for (const byte of bytes) text += `${text === '' ? '' : ':'}${byte < 16 ? '0' : ''}${byte.toString(16)}`;
+  return text;
 }

@@ -4,6 +4,7 @@
 // surprise, and so must be cheap), goes to node:fs itself, whose results and errors are then the real ones.
 import type * as NodeFs from 'node:fs';
 import { loadLibc } from './libc.ts';
+import { decodeText, encodeText } from './text.ts';
 
 type Fs = typeof NodeFs;
 
@@ -71,7 +72,7 @@ export function closeSync(fd: number): void {
 
 export function readSync(
   fd: number,
-  into: Buffer,
+  into: Uint8Array,
   offset = 0,
   length = into.length - offset,
   position: number | null = null,
@@ -89,16 +90,22 @@ export function readFileSync(path: string, encoding?: 'utf8'): string | Buffer {
   if (!libc || encoding === undefined) return real().readFileSync(path, { encoding: encoding ?? null });
   const fd = openSync(path);
   try {
-    let text = Buffer.allocUnsafe(4096);
+    let bytes = new Uint8Array(4096);
     for (let length = 0; ; ) {
-      const count = readSync(fd, text, length);
+      const count = readSync(fd, bytes, length);
       length += count;
-      if (count === 0) return text.toString('utf8', 0, length);
-      if (length === text.length) text = Buffer.concat([text, Buffer.allocUnsafe(length)]);
+      if (count === 0) return decodeText(bytes.subarray(0, length));
+      if (length === bytes.length) bytes = widened(bytes);
     }
   } finally {
     closeSync(fd);
   }
+}
+
+function widened(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const wider = new Uint8Array(bytes.length * 2);
+  wider.set(bytes);
+  return wider;
 }
 
 interface WriteOptions {
@@ -109,7 +116,7 @@ interface WriteOptions {
 export function writeFileSync(path: string, text: string, options: WriteOptions = {}): void {
   const fd = openSync(path, options.flag ?? 'w', options.mode ?? 0o666);
   try {
-    const bytes = Buffer.from(text);
+    const bytes = encodeText(text);
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
   } finally {
     closeSync(fd);
@@ -197,9 +204,9 @@ export function statfsSync(path: string): { type: number } {
 }
 
 export function readlinkSync(path: string): string {
-  const into = Buffer.allocUnsafe(4096);
+  const into = new Uint8Array(4096);
   const length = libc ? libc.readlink(path, into, into.length) : absent;
-  if (length >= 0) return into.toString('utf8', 0, length);
+  if (length >= 0) return decodeText(into.subarray(0, length));
   throwExpected(length, 'readlink', path);
   return real().readlinkSync(path);
 }

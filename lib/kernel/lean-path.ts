@@ -20,14 +20,20 @@ export function join(...parts: string[]): string {
   return path.endsWith('/') ? `${joined}/` : joined;
 }
 
+function trim(path: string): string {
+  let end = path.length;
+  while (end > 0 && path[end - 1] === '/') end--;
+  return path.slice(0, end);
+}
+
 export function basename(path: string): string {
-  const trimmed = path.replace(/\/+$/, '');
+  const trimmed = trim(path);
   return trimmed.slice(trimmed.lastIndexOf('/') + 1);
 }
 
 export function dirname(path: string): string {
-  const trimmed = path.replace(/\/+$/, '');
+  const trimmed = trim(path);
   const at = trimmed.lastIndexOf('/');
   if (at < 0) return trimmed === '' && path !== '' ? '/' : '.';
-  return trimmed.slice(0, at).replace(/\/+$/, '') || '/';
+  return trim(trimmed.slice(0, at)) || '/';
 }

@@ -1,7 +1,8 @@
 // What a link is, asked by rtnetlink: RTM_GETLINK by its name, and the addresses that are on it.
 // Assumes a kernel of 4.20 or later filters the addresses; the others are dropped here. Two requests a look.
 import type { LinkFacts } from '../net.ts';
-import { addressText, macText } from './address.ts';
+import { macText } from '../hash.ts';
+import { addressText } from './address.ts';
 import { ifa, ifla, iff, infoKind, rtm } from './encode.ts';
 import { type Answer, flags, parseAttributes, Request, textOf, viewOf } from './message.ts';
 import { NetlinkError, type NetlinkSocket } from './socket.ts';

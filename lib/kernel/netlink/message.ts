@@ -1,5 +1,6 @@
 // Netlink messages as bytes: a writer of requests (header, fixed part, attributes, nests) and a reader of answers. Pure.
 // Assumes little-endian machines (netlink speaks the machine's own order). Source: include/uapi/linux/netlink.h.
+import { decodeText, encodeText } from '../text.ts';
 
 /** nlmsg_flags. */
 export const flags = {
@@ -11,7 +12,6 @@ export const flags = {
   dump: 0x300,
 } as const;
 
-const encoder = new TextEncoder();
 const headerLength = 16;
 const aligned = (length: number): number => (length + 3) & ~3;
 
@@ -53,7 +53,7 @@ export class Request {
 
   /** Text without a closing zero. */
   text(type: number, value: string): this {
-    return this.bytes(type, encoder.encode(value));
+    return this.bytes(type, encodeText(value));
   }
 
   /** Text with its closing zero. */
@@ -147,10 +147,8 @@ export function parseError(body: Uint8Array): { errno: number; said: string } {
   return { errno, said: words ? textOf(words) : '' };
 }
 
-const decoder = new TextDecoder();
-
 /** A text up to its closing zero. */
 export function textOf(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
-  return decoder.decode(end < 0 ? bytes : bytes.subarray(0, end));
+  return decodeText(end < 0 ? bytes : bytes.subarray(0, end));
 }

@@ -4,7 +4,7 @@ import { findFaults } from '../../../cni-plugins/bridge/check.ts';
 import { parseConf } from '../../../cni-plugins/bridge/conf.ts';
 import { masqueradeText, parseElements, unmasqueradeText } from '../../../cni-plugins/lib/masquerade.ts';
 import { aliasOf, randomMac, vethName, vethPrefix } from '../../../cni-plugins/lib/names.ts';
-import { planAdd, vlanGatewayOps, type Wish } from '../../../cni-plugins/bridge/plan.ts';
+import { heldOps, planAdd, vlanGatewayOps, type Wish } from '../../../cni-plugins/bridge/plan.ts';
 import { gatewayPairOps, missingVlans } from '../../../cni-plugins/bridge/vlan.ts';
 import { linkLocalOf } from '../../../cni-plugins/lib/pod.ts';
 import { type Guard, guardRules, guardText, unguardText } from '../../../cni-plugins/lib/spoof.ts';
@@ -129,9 +129,10 @@ t.test('the first Pod makes the bridge', async (t) => {
 });
 
 t.test('the next finds it', async (t) => {
-  const plan = planAdd(wish({ isGateway: true }, four), bridgeWith('10.244.0.1/24', 'fe80::1/64'));
+  const there = bridgeWith('10.244.0.1/24', 'fe80::1/64');
+  const plan = planAdd(wish({ isGateway: true }, four), there);
   t.strictSame(texts(plan).host, [pair, quiet, port]);
-  t.strictSame(plan.held.map(ipLine), [
+  t.strictSame(heldOps(wish({ isGateway: true }, four), there).map(ipLine), [
     'link add name podwire0 address 02:00:00:00:00:bb type bridge',
     'link set dev podwire0 up',
     'addr replace 10.244.0.1/24 brd + dev podwire0',
