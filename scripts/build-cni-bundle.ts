@@ -97,10 +97,7 @@ for (const { name, type } of known) {
   write(type, await program((one) => wanted.has(one)));
 }
 // By another name it tells what it is: that takes the list of all.
-write(
-  everyType,
-  await program(() => true),
-);
+write(everyType, await program(() => true));
 // The first script: `require` of a name worked out at run time, so that bun leaves the files apart; where it keeps them.
 write(
   firstScript,

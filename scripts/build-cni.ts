@@ -18,6 +18,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { plugins } from '../cni-plugins/registry.ts';
 import { run } from '../lib/exec/exec.ts';
+import { orderOfAnAdd } from './bytecode-order.ts';
 
 export const pluginTypes: readonly string[] = Object.keys(plugins);
 
@@ -73,6 +74,7 @@ function sourcesHash(root: string): string {
     ...files.sort(),
     'scripts/build-cni.ts',
     'scripts/build-cni-bundle.ts',
+    'scripts/bytecode-order.ts',
     'package-lock.json',
   ])
     hash
@@ -114,7 +116,11 @@ async function compile(root: string, outDir: string): Promise<void> {
     await bun(join(root, 'scripts/build-cni-bundle.ts'), root, scripts);
     const others = readdirSync(scripts).filter((name) => name !== 'first.js');
     const files = ['first.js', ...others].map((name) => join(scripts, name));
-    await bun('build', ...files, `--root=${scripts}`, ...compileFlags, `--outfile=${temporary}`);
+    const compiled = (...flags: string[]) =>
+      bun('build', ...files, `--root=${scripts}`, ...compileFlags, ...flags, `--outfile=${temporary}`);
+    await compiled();
+    const order = await orderOfAnAdd(temporary, scripts);
+    if (order) await compiled(`--bytecode-order=${order}`);
   } finally {
     rmSync(scripts, { recursive: true, force: true });
   }

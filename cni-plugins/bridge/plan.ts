@@ -144,6 +144,7 @@ function gatewayOps(
     };
     const address = formatCidr(wanted);
     const held = (bridge?.addresses ?? [])
+      .filter((text) => isV6(text) === isV6(address))
       .map((text) => parseCidr(text))
       .filter((cidr) => cidr !== undefined);
     if (held.some((cidr) => formatCidr(cidr) === address)) continue;

@@ -85,7 +85,7 @@ function chooseFrom(set: RangeSet, at: number, from: { store: Store; wanted: Ip[
   const leases = {
     isTaken: (ip: Ip) => store.isTaken(ip),
     allTaken: () => store.allTaken(),
-    random: Math.random,
+    random: () => Math.random(), // bun seeds it when Math.random is first looked up: 0.05 ms
   };
   const asked = wanted.findIndex((ip) => set.some((range) => inRange(range, ip)));
   if (asked >= 0) {

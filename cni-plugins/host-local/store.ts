@@ -213,6 +213,7 @@ function parseRecord(text: string | undefined): LeaseRecord | undefined {
 }
 
 function read(file: string): string | undefined {
+  if (!existsSync(file)) return undefined; // most records asked for are not there, and an error takes longer than a look
   try {
     return readFileSync(file, 'utf8');
   } catch (cause) {

@@ -54,8 +54,11 @@ function parse6(text: string): bigint | undefined {
   return groups.reduce((sum, group) => sum * 65536n + BigInt(`0x${group}`), 0n);
 }
 
-const hextets = (value: bigint, count: number): string[] =>
-  Array.from({ length: count }, (_, at) => ((value >> BigInt(16 * (count - 1 - at))) & 0xffffn).toString(16));
+function hextets(value: bigint, count: number): string[] {
+  const texts: string[] = []; // not by Array.from, whose first use takes bun 0.2 ms
+  for (let at = count - 1; at >= 0; at--) texts.push(((value >> BigInt(16 * at)) & 0xffffn).toString(16));
+  return texts;
+}
 
 /** The canonical text: dotted, or RFC 5952 (lower case, the longest run of two or more zeros as `::`). */
 export function formatIp({ family, value }: Ip): string {

@@ -29,6 +29,9 @@ export function randomBytes(count: number): Uint8Array {
 /** `02:00:00:00:00:01` of six bytes. */
 export function macText(bytes: Uint8Array): string {
   let text = '';
-  for (const byte of bytes) text += `${text === '' ? '' : ':'}${byte < 16 ? '0' : ''}${byte.toString(16)}`;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at] as number;
+    text += `${at === 0 ? '' : ':'}${byte < 16 ? '0' : ''}${byte.toString(16)}`;
+  }
   return text;
 }

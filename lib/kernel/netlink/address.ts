@@ -64,7 +64,8 @@ const hextet = (bytes: Uint8Array, at: number): string =>
 /** The canonical text: dotted, or RFC 5952. */
 export function addressText(bytes: Uint8Array): string {
   if (bytes.length === 4) return bytes.join('.');
-  const parts = Array.from({ length: 8 }, (_, at) => hextet(bytes, at * 2));
+  const parts: string[] = [];
+  for (let at = 0; at < 8; at++) parts.push(hextet(bytes, at * 2));
   let best = { start: 0, length: 0 };
   for (let start = 0; start < 8; start++) {
     let end = start;
