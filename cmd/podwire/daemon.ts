@@ -24,6 +24,7 @@ export interface DaemonFlags {
   datastoreCa?: string;
   datastoreCert?: string;
   datastoreKey?: string;
+  allowedUnsafeSysctls?: string;
   logLevel?: string;
 }
 
@@ -134,6 +135,7 @@ const passedOn: ReadonlyArray<readonly [keyof DaemonFlags, string]> = [
   ['datastoreCa', '--datastore-ca'],
   ['datastoreCert', '--datastore-cert'],
   ['datastoreKey', '--datastore-key'],
+  ['allowedUnsafeSysctls', '--allowed-unsafe-sysctls'],
   ['logLevel', '--log-level'],
 ];
 

@@ -73,6 +73,10 @@ function addNodeVerbs(program: Command): void {
     .option('--datastore-ca <file>', "PEM of the authority that signed etcd's certificates (etcds://)")
     .option('--datastore-cert <file>', 'PEM of the certificate by which etcd knows this server')
     .option('--datastore-key <file>', 'PEM of its key')
+    .option(
+      '--allowed-unsafe-sysctls <names>',
+      'sysctls that Pods may set beside the safe ones, e.g. net.core.*',
+    )
     .option('--log-level <level>', 'debug, info, warn or error')
     .addHelpText('after', examples('podwire up', 'podwire up --pod-cidr 10.99.0.0/24 --runtime runc'))
     .action(action(async (): Promise<Run<[DaemonFlags]>> => (await import('./verbs/up.ts')).runUp));

@@ -21,6 +21,7 @@ export interface Flags extends RangeFlags, DatastoreFlags {
   /** 0: no limit. */
   readonly podPidsLimit: number;
   readonly maxPods: number;
+  readonly allowedUnsafeSysctls?: readonly string[];
   readonly clusterDns: readonly string[];
   readonly clusterDomain: string;
 }

@@ -58,6 +58,11 @@ const program = new Command('podwired')
   )
   .option('--pod-pids-limit <n>', 'processes a Pod may have; 0: no limit', positive, 0)
   .option('--max-pods <n>', 'Pods this node takes', positive, 250)
+  .option(
+    '--allowed-unsafe-sysctls <names>',
+    'sysctls that Pods may set beside the safe ones, e.g. net.core.*,kernel.msgmax',
+    (names: string) => names.split(',').filter(Boolean),
+  )
   .option('--cluster-dns <ip...>', 'DNS servers for Pods with dnsPolicy ClusterFirst', [] as string[])
   .option('--cluster-domain <name>', 'DNS domain of the cluster', 'cluster.local')
   .option(

@@ -17,6 +17,7 @@ import { readIfThere } from '../../lib/kernel/files.ts';
 import { deleteLink } from '../../lib/kernel/link.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { parseTrace, type Trace, traceTo } from '../../lib/kernel/trace.ts';
+import { checkAllowedSysctls } from '../../lib/kubelet/admission.ts';
 import { Kubelet } from '../../lib/kubelet/kubelet.ts';
 import { runtimeUid } from '../../lib/kubelet/layout.ts';
 import { keepNodeLease } from '../../lib/kubelet/node-lease.ts';
@@ -93,6 +94,7 @@ export async function prepareNode(
     ip: ground.ip,
     dns,
     pidsLimit: options.podPidsLimit,
+    allowedUnsafeSysctls: checkAllowedSysctls(options.allowedUnsafeSysctls ?? []),
     amounts: nodeAmounts(paths.state),
   };
   const kubelet = new Kubelet({

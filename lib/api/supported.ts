@@ -1,6 +1,6 @@
 // THE table of what this version of podwire does with a Pod's fields. What is not in it is refused by name at
 // admission, and so never silently dropped. Assumes schema check and defaulting. O(fields given); pure.
-// A later issue that implements a field adds it here, and nowhere else.
+// Who implements a field adds it here and runs `npm run generate`, for docs/pod-spec.md is made from this table.
 import { type FieldError, forbidden } from './field-errors.ts';
 import { placedContainers } from './pod-containers.ts';
 import { fieldsOf } from './schema.ts';
@@ -8,14 +8,13 @@ import type { PodSpec } from './types.ts';
 
 const later = 'not supported by podwire 0.1 yet';
 
-/** Fields that are done, or that are harmless on a single node (marked). Types not listed are taken as a whole. */
+/** Fields that are accepted. Types not listed are taken as a whole. */
 const supported: Readonly<Record<string, readonly string[]>> = {
   PodSpec: [
     ...['containers', 'initContainers', 'readinessGates', 'volumes', 'restartPolicy'],
     ...['terminationGracePeriodSeconds', 'activeDeadlineSeconds'],
     ...['hostNetwork', 'hostPID', 'hostIPC', 'shareProcessNamespace', 'hostname', 'subdomain', 'hostAliases'],
     ...['dnsPolicy', 'dnsConfig', 'securityContext', 'nodeName'],
-    // Harmless: for a scheduler or an API extension that is not there.
     ...['nodeSelector', 'affinity', 'tolerations', 'topologySpreadConstraints', 'schedulerName', 'priority'],
     ...['priorityClassName', 'preemptionPolicy', 'serviceAccountName', 'serviceAccount', 'os'],
     ...['automountServiceAccountToken', 'enableServiceLinks'],
@@ -38,44 +37,56 @@ const supported: Readonly<Record<string, readonly string[]>> = {
   VolumeProjection: ['configMap', 'secret', 'downwardAPI'],
   SecurityContext: [
     ...['privileged', 'readOnlyRootFilesystem', 'allowPrivilegeEscalation', 'runAsUser', 'runAsGroup'],
-    ...['runAsNonRoot', 'capabilities', 'seccompProfile'],
+    ...['runAsNonRoot', 'capabilities', 'seccompProfile', 'procMount', 'appArmorProfile'],
   ],
   PodSecurityContext: [
     ...['runAsUser', 'runAsGroup', 'runAsNonRoot', 'supplementalGroups', 'sysctls', 'seccompProfile'],
-    ...['fsGroup', 'fsGroupChangePolicy'],
+    ...['fsGroup', 'fsGroupChangePolicy', 'supplementalGroupsPolicy', 'appArmorProfile'],
   ],
-  SeccompProfile: ['type'],
 };
 
 /** Values that ask for what happens anyway, of fields that are otherwise not there. Key: Type.field */
 const harmlessValues: Readonly<Record<string, readonly unknown[]>> = {
   'PodSpec.hostUsers': [true],
-  'SecurityContext.procMount': ['Default'],
-  'PodSecurityContext.supplementalGroupsPolicy': ['Merge'],
 };
 
-/** Values that are refused, of fields that are otherwise there. Key: Type.field */
-const refusedValues: Readonly<Record<string, readonly unknown[]>> = {
-  'PodSpec.dnsPolicy': ['ClusterFirstWithHostNet'],
-  'SeccompProfile.type': ['Localhost'],
-  'PodOS.name': ['windows'],
+const oneNode = 'there is one node to run on';
+const noAccounts = 'there are no service accounts, and no token is mounted';
+const freshVolume = 'the volumes that it is about are always empty at first, so there is nothing to walk';
+
+/** Fields that are accepted though nothing comes of them, and why that does no harm. Key: Type.field */
+const withoutEffect: Readonly<Record<string, string>> = {
+  'PodSpec.nodeSelector': oneNode,
+  'PodSpec.affinity': oneNode,
+  'PodSpec.tolerations': oneNode,
+  'PodSpec.topologySpreadConstraints': oneNode,
+  'PodSpec.schedulerName': oneNode,
+  'PodSpec.priority': oneNode,
+  'PodSpec.priorityClassName': oneNode,
+  'PodSpec.preemptionPolicy': oneNode,
+  'PodSpec.serviceAccountName': noAccounts,
+  'PodSpec.serviceAccount': noAccounts,
+  'PodSpec.automountServiceAccountToken': noAccounts,
+  'PodSpec.enableServiceLinks': 'there are no Services whose addresses could stand in the environment',
+  'PodSpec.os': 'it may only say linux',
+  'PodSecurityContext.fsGroupChangePolicy': freshVolume,
+  'PodSecurityContext.appArmorProfile': 'it may only be Unconfined, which is what happens',
+  'SecurityContext.appArmorProfile': 'it may only be Unconfined, which is what happens',
+  'SecurityContext.procMount': 'it may only be Default, which is what happens',
 };
 
-/** Kernel parameters of a Pod's own namespaces that cannot hurt a neighbour. Source: kubelet's safe list, v1.34. */
-export const safeSysctls: readonly string[] = [
-  'kernel.shm_rmid_forced',
-  'net.ipv4.ip_local_port_range',
-  'net.ipv4.tcp_syncookies',
-  'net.ipv4.ping_group_range',
-  'net.ipv4.ip_unprivileged_port_start',
-  'net.ipv4.ip_local_reserved_ports',
-  'net.ipv4.tcp_keepalive_time',
-  'net.ipv4.tcp_fin_timeout',
-  'net.ipv4.tcp_keepalive_intvl',
-  'net.ipv4.tcp_keepalive_probes',
-  'net.ipv4.tcp_rmem',
-  'net.ipv4.tcp_wmem',
-];
+const noAppArmor = 'podwire loads no AppArmor profiles yet; only Unconfined is accepted';
+
+/** Values that are refused, of fields that are otherwise there, and why. Key: Type.field */
+const refusedValues: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'PodSpec.dnsPolicy': { ClusterFirstWithHostNet: later },
+  'PodOS.name': { windows: later },
+  'EmptyDirVolumeSource.medium': { HugePages: later },
+  'AppArmorProfile.type': { RuntimeDefault: noAppArmor, Localhost: noAppArmor },
+  'SecurityContext.procMount': {
+    Unmasked: '`hostUsers` must be false to use `Unmasked`, which is not supported',
+  },
+};
 
 const supportedResources = ['cpu', 'memory', 'ephemeral-storage'];
 
@@ -99,8 +110,9 @@ function walk(value: unknown, typeName: string, path: string, errors: FieldError
       if (!isNothing(given, key) && !harmlessValues[key]?.includes(given)) errors.push(forbidden(at, later));
       continue;
     }
-    if (refusedValues[key]?.includes(given))
-      errors.push(forbidden(at, `${JSON.stringify(given)} is ${later}`));
+    const why = typeof given === 'string' ? refusedValues[key]?.[given] : undefined;
+    if (why !== undefined)
+      errors.push(forbidden(at, `${JSON.stringify(given)}${why === later ? ' is ' : ': '}${why}`));
     const type = fields[name]?.type;
     if (type === undefined || given === undefined || given === null) continue;
     if (type.startsWith('[]')) {
@@ -136,16 +148,32 @@ function refuseDetails(spec: PodSpec, errors: FieldError[]): void {
   spec.volumes?.forEach((volume, at) => {
     const { medium = '' } = volume.emptyDir ?? {};
     const path = `spec.volumes[${at}].emptyDir`;
-    if (medium.startsWith('HugePages'))
+    if (medium.startsWith('HugePages-'))
       errors.push(forbidden(`${path}.medium`, `${JSON.stringify(medium)} is ${later}`));
   });
-  spec.securityContext?.sysctls?.forEach((sysctl, at) => {
-    if (!safeSysctls.includes(sysctl.name.replaceAll('/', '.')))
-      errors.push(
-        forbidden(
-          `spec.securityContext.sysctls[${at}].name`,
-          `${JSON.stringify(sysctl.name)} is not one of the safe sysctls: ${safeSysctls.join(', ')}`,
-        ),
-      );
-  });
+}
+
+export interface FieldState {
+  readonly state: 'done' | 'without effect' | 'refused';
+  /** Why nothing comes of it, or which values are taken or refused. '' where there is nothing to tell. */
+  readonly remark: string;
+}
+
+/** What this version does with a field of a type; for docs/pod-spec.md. */
+export function fieldState(typeName: string, field: string): FieldState {
+  const key = `${typeName}.${field}`;
+  const list = supported[typeName];
+  const harmless = harmlessValues[key];
+  if (list && !list.includes(field))
+    return {
+      state: 'refused',
+      remark: harmless ? `but for ${harmless.map((value) => JSON.stringify(value)).join(', ')}` : '',
+    };
+  const refused = Object.entries(refusedValues[key] ?? {});
+  const values = refused.map(
+    ([value, why]) => `refused: ${JSON.stringify(value)}${why === later ? '' : ` (${why})`}`,
+  );
+  const idle = withoutEffect[key];
+  if (idle !== undefined) return { state: 'without effect', remark: [idle, ...values].join('; ') };
+  return { state: 'done', remark: values.join('; ') };
 }

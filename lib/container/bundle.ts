@@ -31,6 +31,7 @@ import type { HiddenPath } from './oci-mounts.ts';
 import { buildOciSpec, commandLine, type SandboxMounts } from './oci-spec.ts';
 import type { OciSpec } from './oci-types.ts';
 import { runtimeDefaultSeccomp, type SeccompProfile } from './seccomp.ts';
+import { readSeccompFile } from './seccomp-file.ts';
 import { compileSeccomp } from './seccomp-bpf.ts';
 import { type ProcessUser, readInRoot, resolveUser } from './user.ts';
 
@@ -47,6 +48,8 @@ export interface BundlePlan {
   readonly capabilities: readonly string[];
   /** CAP_… that was asked for and cannot be given here. */
   readonly leftOut: readonly string[];
+  /** Its own profile. */
+  readonly seccomp?: SeccompProfile;
 }
 
 /**
@@ -80,16 +83,22 @@ export function planBundle({ config, image }: BundleInput): BundlePlan {
   for (const { hostPath, containerPath } of config.mounts)
     if (!existsSync(hostPath))
       refuse('CreateContainerError', `mount ${containerPath}: ${hostPath} does not exist`);
-  return { user, capabilities: chosen.granted, leftOut: chosen.leftOut };
+  const { seccompPath } = security;
+  const own =
+    seccompPath === undefined
+      ? {}
+      : { seccomp: orRefuse('CreateContainerError', () => readSeccompFile(seccompPath)) };
+  return { user, capabilities: chosen.granted, leftOut: chosen.leftOut, ...own };
 }
 
 function userRequest(config: ContainerConfig, image: ImageRoot) {
-  const { runAsUser, runAsGroup, supplementalGroups } = config.security;
+  const { runAsUser, runAsGroup, supplementalGroups, supplementalGroupsPolicy } = config.security;
   const [root] = image.lower;
   return {
     ...(runAsUser === undefined ? {} : { runAsUser }),
     ...(runAsGroup === undefined ? {} : { runAsGroup }),
     supplementalGroups,
+    ...(supplementalGroupsPolicy === undefined ? {} : { supplementalGroupsPolicy }),
     imageUser: image.config.User,
     passwd: readInRoot(root, '/etc/passwd'),
     group: readInRoot(root, '/etc/group'),
@@ -119,7 +128,9 @@ export function writeBundle(
 ): void {
   const { files, record, plan } = made;
   const { config, sandbox, image, paths } = input;
-  const seccomp = seccompOf(config, plan.capabilities, files.scratch);
+  const seccomp: CompiledSeccomp = plan.seccomp
+    ? { profile: plan.seccomp }
+    : seccompOf(config, plan.capabilities, files.scratch);
   const spec: OciSpec = buildOciSpec({
     config,
     sandbox,

@@ -87,10 +87,14 @@ export interface SecurityConfig {
   /** Refuse (CreateContainerConfigError) to run as user 0, also when the image's USER makes it so. */
   readonly runAsNonRoot: boolean;
   readonly supplementalGroups: readonly number[];
+  /** Strict: without the groups that the image's /etc/group gives the user. Merge unless told. */
+  readonly supplementalGroupsPolicy?: 'Merge' | 'Strict';
   /** Without CAP_, e.g. NET_ADMIN; ALL is understood. */
   readonly capabilitiesAdd: readonly string[];
   readonly capabilitiesDrop: readonly string[];
-  readonly seccomp: 'RuntimeDefault' | 'Unconfined';
+  readonly seccomp: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
+  /** Of Localhost: absolute path of the profile. */
+  readonly seccompPath?: string;
 }
 
 export interface ContainerConfig {

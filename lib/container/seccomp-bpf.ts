@@ -72,7 +72,7 @@ function bind(ffi: Ffi): Libseccomp {
 }
 
 function compile(calls: Libseccomp, profile: SeccompProfile, scratch: string): Buffer {
-  const defaultAction = actionOf(profile.defaultAction, profile.defaultErrnoRet);
+  const defaultAction = actionOf(profile.defaultAction, profile.defaultErrnoRet ?? 1);
   const filter = calls.init(defaultAction);
   if (!filter) throw new Error('seccomp_init failed');
   try {

@@ -4,8 +4,9 @@
 
 export interface SeccompProfile {
   readonly defaultAction: string;
-  readonly defaultErrnoRet: number;
+  readonly defaultErrnoRet?: number;
   readonly architectures: readonly string[];
+  readonly flags?: readonly string[];
   readonly syscalls: readonly SeccompRule[];
 }
 

@@ -8,6 +8,8 @@ export interface UserRequest {
   readonly runAsUser?: number;
   readonly runAsGroup?: number;
   readonly supplementalGroups: readonly number[];
+  /** Strict: the image's /etc/group adds none. */
+  readonly supplementalGroupsPolicy?: 'Merge' | 'Strict';
   /** USER of the image: '', name, uid, name:group, uid:gid. */
   readonly imageUser: string;
   readonly passwd: string;
@@ -42,7 +44,9 @@ export function resolveUser(request: UserRequest): ProcessUser {
   const imageGroup =
     request.runAsUser === undefined && groupPart !== '' ? findGroup(groupPart, groups) : undefined;
   const gid = request.runAsGroup ?? imageGroup ?? entry.gid;
-  const memberOf = entry.name === '' ? [] : groups.filter(({ members }) => members.includes(entry.name));
+  const isStrict = request.supplementalGroupsPolicy === 'Strict';
+  const memberOf =
+    isStrict || entry.name === '' ? [] : groups.filter(({ members }) => members.includes(entry.name));
   const additional = new Set([...memberOf.map((group) => group.gid), ...request.supplementalGroups]);
   additional.delete(gid);
   return { uid: entry.uid, gid, additionalGids: [...additional] };

@@ -32,6 +32,8 @@ export interface NodePaths {
   readonly etc: string;
   /** /etc/podwire/manifests: static Pods */
   readonly manifests: string;
+  /** /etc/podwire/seccomp: profiles that a Pod may name (Localhost) */
+  readonly seccomp: string;
   /** /etc/podwire/cni/net.d: conflists */
   readonly cniConf: string;
   /** /var/log/podwire: the daemon's log, and pods/NAMESPACE_NAME_UID/CONTAINER/N.log */
@@ -62,6 +64,7 @@ export function nodePaths(root = '/'): NodePaths {
     cni: join(state, 'cni'),
     etc,
     manifests: join(etc, 'manifests'),
+    seccomp: join(etc, 'seccomp'),
     cniConf: join(etc, 'cni/net.d'),
     logs: join(base, 'var/log/podwire'),
     cgroup: tag === '' ? 'podwire' : `podwire-${tag}`,

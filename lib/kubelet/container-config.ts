@@ -15,7 +15,7 @@ export function containerHash(container: Container): string {
   return createHash('sha256').update(JSON.stringify(container)).digest('hex').slice(0, 16);
 }
 
-function securityConfig(pod: Pod, container: Container): SecurityConfig {
+function securityConfig({ pod, container, seccompDir }: ContainerConfigInput): SecurityConfig {
   const ofPod = pod.spec.securityContext ?? {};
   const own = container.securityContext ?? {};
   const privileged = own.privileged ?? false;
@@ -37,8 +37,22 @@ function securityConfig(pod: Pod, container: Container): SecurityConfig {
     ],
     capabilitiesAdd: own.capabilities?.add ?? [],
     capabilitiesDrop: own.capabilities?.drop ?? [],
-    seccomp: privileged || profile?.type === 'Unconfined' ? 'Unconfined' : 'RuntimeDefault',
+    ...(ofPod.supplementalGroupsPolicy === undefined
+      ? {}
+      : { supplementalGroupsPolicy: ofPod.supplementalGroupsPolicy }),
+    ...seccompConfig(privileged ? { type: 'Unconfined' } : profile, seccompDir),
   };
+}
+
+type SeccompChoice = NonNullable<NonNullable<Container['securityContext']>['seccompProfile']>;
+
+function seccompConfig(
+  profile: SeccompChoice | undefined,
+  dir: string,
+): Pick<SecurityConfig, 'seccomp' | 'seccompPath'> {
+  if (profile?.type === 'Localhost')
+    return { seccomp: 'Localhost', seccompPath: join(dir, profile.localhostProfile ?? '') };
+  return { seccomp: profile?.type === 'Unconfined' ? 'Unconfined' : 'RuntimeDefault' };
 }
 
 const propagations = { None: 'private', HostToContainer: 'rslave', Bidirectional: 'rshared' } as const;
@@ -72,11 +86,13 @@ export interface ContainerConfigInput {
   /** File that becomes terminationMessagePath. */
   readonly terminationLog: string;
   readonly pidsLimit: number;
+  /** Where Localhost seccomp profiles are. */
+  readonly seccompDir: string;
 }
 
 /** @throws ContainerConfigError naming what cannot be satisfied */
 export function containerConfig(input: ContainerConfigInput): ContainerConfig {
-  const { pod, container, attempt, vars } = input;
+  const { container, attempt, vars } = input;
   const expanded = (words: readonly string[]): string[] => words.map((word) => expand(word, vars));
   return {
     name: container.name,
@@ -94,7 +110,7 @@ export function containerConfig(input: ContainerConfigInput): ContainerConfig {
         readOnly: false,
       },
     ],
-    security: securityConfig(pod, container),
+    security: securityConfig(input),
     resources: containerResources(container, input.pidsLimit),
     ...(container.lifecycle?.stopSignal ? { stopSignal: container.lifecycle.stopSignal } : {}),
     tty: container.tty ?? false,

@@ -156,7 +156,8 @@ export class ContainerStarter {
     const vars = environment(pod, container, { hostIP: node.ip, podIPs, node: node.amounts }, data);
     const subPaths = await bindSubPaths({ podsDir: paths.pods, pod, container, volumes, vars });
     const { pidsLimit } = node;
-    const made = { attempt, vars, volumes, subPaths, logDir, terminationLog, pidsLimit };
+    const { seccomp: seccompDir } = paths;
+    const made = { attempt, vars, volumes, subPaths, logDir, terminationLog, pidsLimit, seccompDir };
     return containerConfig({ pod, container, ...made });
   }
 

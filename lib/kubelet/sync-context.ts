@@ -20,6 +20,8 @@ export interface NodeFacts {
   readonly dns: NodeDns;
   /** 0: no limit. */
   readonly pidsLimit: number;
+  /** Beside the safe ones: names, or beginnings with a `*`. */
+  readonly allowedUnsafeSysctls: readonly string[];
   /** What it has for Pods. */
   readonly amounts: NodeAmounts;
 }

@@ -6,6 +6,7 @@ import { findContainer, kindOf } from '../api/pod-containers.ts';
 import type { Container, Pod } from '../api/types.ts';
 import { messageOf } from '../exec/errors.ts';
 import { StepClock } from '../exec/step-clock.ts';
+import { podRejection } from './admission.ts';
 import { Backoff } from './backoff.ts';
 import { containerHash } from './container-config.ts';
 import type { EventInput } from '../api/events.ts';
@@ -46,6 +47,7 @@ export class PodSyncer {
     if (state.finished) return undefined;
     const { pod } = state;
     if (isTerminal(pod.status?.phase)) return this.#giveBack(state); // an earlier daemon wrote it
+    this.#admit(state);
     const deadline = this.#checkDeadline(state);
     let retry: number | undefined;
     if (!state.failed) {
@@ -97,6 +99,15 @@ export class PodSyncer {
 
   #record(pod: Pod, event: EventInput): void {
     this.#context.events.record(pod, event);
+  }
+
+  /** Fails a Pod that this node does not run. */
+  #admit(state: PodState): void {
+    const { pod } = state;
+    const rejection = podRejection(pod, this.#context.node.allowedUnsafeSysctls);
+    if (!rejection || state.failed || this.#runtime(pod).sandboxes.length > 0) return;
+    state.failed = rejection;
+    this.#record(pod, { type: 'Warning', ...rejection });
   }
 
   /** Marks a Pod past activeDeadlineSeconds as failed; gives the milliseconds left otherwise. */

@@ -230,16 +230,30 @@ const specs: { name: string; spec: object; says: string[] }[] = [
         privileged: true,
         allowPrivilegeEscalation: false,
         seccompProfile: { type: 'Localhost', localhostProfile: 'x' },
-        procMount: 'Default',
+        procMount: 'Unmasked',
       },
     }),
     says: [
       'spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive',
       'spec.containers[0].securityContext.capabilities.add[0]: Invalid value: "net_admin": must be a capability like NET_ADMIN, or ALL',
-      'spec.containers[0].securityContext: Invalid value: {"runAsUser":-1,"capabilities":{"add":["net_admin","SYS_ADMIN"]},"privileged":true,"allowPrivilegeEscalation":false,"seccompProfile":{"type":"Localhost","localhostProfile":"x"},"procMount":"Default"}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true',
-      'spec.containers[0].securityContext: Invalid value: {"runAsUser":-1,"capabilities":{"add":["net_admin","SYS_ADMIN"]},"privileged":true,"allowPrivilegeEscalation":false,"seccompProfile":{"type":"Localhost","localhostProfile":"x"},"procMount":"Default"}: cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN',
-      'spec.containers[0].securityContext.seccompProfile.type: Forbidden: "Localhost" is not supported by podwire 0.1 yet',
-      `spec.containers[0].securityContext.seccompProfile.localhostProfile: ${later}`,
+      'spec.containers[0].securityContext: Invalid value: {"runAsUser":-1,"capabilities":{"add":["net_admin","SYS_ADMIN"]},"privileged":true,"allowPrivilegeEscalation":false,"seccompProfile":{"type":"Localhost","localhostProfile":"x"},"procMount":"Unmasked"}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true',
+      'spec.containers[0].securityContext: Invalid value: {"runAsUser":-1,"capabilities":{"add":["net_admin","SYS_ADMIN"]},"privileged":true,"allowPrivilegeEscalation":false,"seccompProfile":{"type":"Localhost","localhostProfile":"x"},"procMount":"Unmasked"}: cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN',
+      'spec.containers[0].securityContext.procMount: Forbidden: "Unmasked": `hostUsers` must be false to use `Unmasked`, which is not supported',
+    ],
+  },
+  {
+    name: 'seccomp profiles',
+    spec: {
+      ...withContainer({
+        securityContext: { seccompProfile: { type: 'Localhost', localhostProfile: '../x' } },
+      }),
+      securityContext: { seccompProfile: { type: 'RuntimeDefault', localhostProfile: 'x' } },
+      initContainers: [{ name: 'i', image: 'i', securityContext: { seccompProfile: { type: 'Localhost' } } }],
+    },
+    says: [
+      'spec.initContainers[0].securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost',
+      'spec.containers[0].securityContext.seccompProfile.localhostProfile: Invalid value: "../x": must not contain \'..\'',
+      'spec.securityContext.seccompProfile.localhostProfile: Invalid value: "x": can only be set when seccomp type is Localhost',
     ],
   },
   {
@@ -384,7 +398,6 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       'spec.securityContext.sysctls[0].name: Invalid value: "net.ipv4.tcp_syncookies": may not be specified when `hostNetwork` is true',
       'spec.securityContext.sysctls[1].name: Duplicate value: "net/ipv4/tcp_syncookies"',
       'spec.securityContext.sysctls[1].name: Invalid value: "net/ipv4/tcp_syncookies": may not be specified when `hostNetwork` is true',
-      'spec.securityContext.sysctls[2].name: Forbidden: "kernel.panic" is not one of the safe sysctls: kernel.shm_rmid_forced, net.ipv4.ip_local_port_range, net.ipv4.tcp_syncookies, net.ipv4.ping_group_range, net.ipv4.ip_unprivileged_port_start, net.ipv4.ip_local_reserved_ports, net.ipv4.tcp_keepalive_time, net.ipv4.tcp_fin_timeout, net.ipv4.tcp_keepalive_intvl, net.ipv4.tcp_keepalive_probes, net.ipv4.tcp_rmem, net.ipv4.tcp_wmem',
     ],
   },
   {
@@ -483,7 +496,7 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       },
       ...{
         dnsPolicy: 'ClusterFirstWithHostNet',
-        securityContext: { supplementalGroupsPolicy: 'Strict' },
+        securityContext: { appArmorProfile: { type: 'Localhost', localhostProfile: 'x' } },
         os: { name: 'windows' },
       },
     },
@@ -494,7 +507,7 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       `spec.hostUsers: ${later}`,
       `spec.setHostnameAsFQDN: ${later}`,
       'spec.dnsPolicy: Forbidden: "ClusterFirstWithHostNet" is not supported by podwire 0.1 yet',
-      `spec.securityContext.supplementalGroupsPolicy: ${later}`,
+      'spec.securityContext.appArmorProfile.type: Forbidden: "Localhost": podwire loads no AppArmor profiles yet; only Unconfined is accepted',
       'spec.os.name: Forbidden: "windows" is not supported by podwire 0.1 yet',
     ],
   },
@@ -506,7 +519,7 @@ const specs: { name: string; spec: object; says: string[] }[] = [
           envFrom: [],
           stdinOnce: false,
           ports: [{ containerPort: 1, hostPort: 0 }],
-          securityContext: { procMount: 'Default' },
+          securityContext: { procMount: 'Default', appArmorProfile: { type: 'Unconfined' } },
         }),
       ],
       ...{

@@ -59,6 +59,7 @@ const configOf = (spec: object, podSpec: object = {}) =>
     logDir: '/logs',
     terminationLog: '/t',
     pidsLimit: 0,
+    seccompDir: '/etc/podwire/seccomp',
   });
 
 t.test('container config: command, mounts, log', async (t) => {
@@ -86,6 +87,17 @@ const securities = [
     spec: { privileged: true },
     pod: {},
     want: { privileged: true, seccomp: 'Unconfined' },
+  },
+  {
+    name: "a profile of the node's",
+    spec: { seccompProfile: { type: 'Localhost', localhostProfile: 'a/b.json' } },
+    pod: { supplementalGroupsPolicy: 'Strict', fsGroup: 7, supplementalGroups: [5] },
+    want: {
+      seccomp: 'Localhost',
+      seccompPath: '/etc/podwire/seccomp/a/b.json',
+      supplementalGroups: [5, 7],
+      supplementalGroupsPolicy: 'Strict',
+    },
   },
   {
     name: 'the container wins over the Pod',
