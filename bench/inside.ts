@@ -7,6 +7,7 @@ import { messageOf, PodwireError } from '../lib/exec/errors.ts';
 import { manyCase } from './cases/many.ts';
 import type { Case, CaseContext } from './cases/case.ts';
 import { cniCase } from './cases/cni.ts';
+import { networkCase } from './cases/network.ts';
 import { startCase } from './cases/start.ts';
 import { cellPaths, furnishCell } from './lib/cell.ts';
 import { buildWorkload } from './lib/image.ts';
@@ -38,7 +39,14 @@ export const peerKinds: Readonly<Record<PeerName, PeerKind>> = {
   podman: { missing: missingForPodman, start: startPodman },
 };
 
-const cases: Readonly<Record<CaseName, Case>> = { start: startCase, many: manyCase, cni: cniCase };
+const cases: Readonly<Record<CaseName, Case>> = {
+  start: startCase,
+  many: manyCase,
+  cni: cniCase,
+  network: networkCase,
+};
+/** Those that run Pods. */
+const withPeers: readonly CaseName[] = ['start', 'many'];
 
 export const reportFile = (folder: string): string => join(folder, 'report.json');
 
@@ -48,7 +56,7 @@ export async function measure(options: Options, folder: string, progress: Progre
   const peers: Peer[] = [];
   const results: Results = { measurements: [], steps: [] };
   try {
-    if (options.only.some((name) => name !== 'cni'))
+    if (options.only.some((name) => withPeers.includes(name)))
       peers.push(...(await bringUp(options, folder, progress)));
     const context: CaseContext = { peers, options, progress, folder: join(folder, 'case') };
     for (const name of options.only) {

@@ -7,12 +7,14 @@ import { figure, formatTable } from './lib/table.ts';
 /** One quantity, measured for several peers in one run. */
 export interface Measurement {
   readonly title: string;
-  readonly unit: 'ms' | 'MB';
+  readonly unit: 'ms' | 'µs' | 'MB' | 'Gbit/s';
   /** Who the others are compared with. */
   readonly base: string;
   readonly peers: Readonly<Record<string, Summary>>;
   /** For podwire: at most this many times the base's median. */
   readonly goalRatio?: number;
+  /** For podwire, of what is the better the larger it is: at least this many times the base's median. */
+  readonly goalLeastRatio?: number;
   /** For podwire: at most this much. */
   readonly goalValue?: number;
   readonly remark?: string;
@@ -39,7 +41,7 @@ const ours = 'podwire';
 /** Goals and whether they are reached; one that lacks its base is not. */
 export function verdicts(measurements: readonly Measurement[]): Verdict[] {
   return measurements.flatMap((measurement) => {
-    const { title, unit, base, peers, goalRatio, goalValue } = measurement;
+    const { title, unit, base, peers, goalRatio, goalLeastRatio, goalValue } = measurement;
     const own = peers[ours];
     if (!own) return [];
     const got: Verdict[] = [];
@@ -49,6 +51,12 @@ export function verdicts(measurements: readonly Measurement[]): Verdict[] {
         title,
         text: `${times?.toFixed(2) ?? 'no figure'} × ${base} (goal: at most ${goalRatio.toFixed(2)})`,
         reached: times !== undefined && times <= goalRatio,
+      });
+    if (goalLeastRatio !== undefined)
+      got.push({
+        title,
+        text: `${times?.toFixed(2) ?? 'no figure'} × ${base} (goal: at least ${goalLeastRatio.toFixed(2)})`,
+        reached: times !== undefined && times >= goalLeastRatio,
       });
     if (goalValue !== undefined)
       got.push({

@@ -1,6 +1,6 @@
 // A NetOp as the very bytes that `ip` sends for its text: same attributes, same order (the tests hold them side by side).
 // Assumes names of links were turned into indexes, and namespaces opened, by the caller. Pure.
-// Source of numbers: include/uapi/linux/{rtnetlink,if_link,if_addr,if_bridge,veth}.h.
+// Source of numbers: include/uapi/linux/{rtnetlink,if_link,if_addr,if_bridge,neighbour,veth}.h.
 import type { NetOp } from '../net.ts';
 import { addressBytes, broadcastOf, macBytes, splitCidr } from './address.ts';
 import { flags, Request } from './message.ts';
@@ -24,6 +24,8 @@ export const rtm = {
   getAddr: 22,
   newRoute: 24,
   delRoute: 25,
+  newNeigh: 28,
+  delNeigh: 29,
 } as const;
 export const ifla = {
   address: 1,
@@ -41,6 +43,7 @@ export const infoKind = 1;
 const infoData = 2;
 const infoSlaveData = 5;
 export const ifa = { address: 1, local: 2, broadcast: 4, flags: 8 } as const;
+const nda = { dst: 1, lladdr: 2 } as const;
 const rta = { dst: 1, oif: 4, gateway: 5, priority: 6, prefsrc: 7, metrics: 8, table: 15 } as const;
 
 export const iff = { up: 0x1, promisc: 0x100 } as const;
@@ -81,6 +84,14 @@ export function encode(op: NetOp, resolve: Resolve): Request | undefined {
     case 'addRoute':
     case 'putRoute':
       return route(op, resolve);
+    case 'deleteRoute':
+      return deleteRoute(op, resolve);
+    case 'putNeighbour':
+    case 'deleteNeighbour':
+      return neighbour(op, resolve);
+    case 'putFdb':
+    case 'deleteFdb':
+      return fdb(op, resolve);
     case 'deleteLink':
       return linkHead(new Request(rtm.delLink, change), { index: resolve.link(op.name) });
     default:
@@ -100,6 +111,11 @@ const kinds: ReadonlySet<NetOp['op']> = new Set([
   'deleteAddress',
   'addRoute',
   'putRoute',
+  'deleteRoute',
+  'putNeighbour',
+  'deleteNeighbour',
+  'putFdb',
+  'deleteFdb',
   'deleteLink',
   'look',
 ]);
@@ -109,6 +125,7 @@ export function canEncode(op: NetOp): boolean {
   if (!kinds.has(op.op)) return false;
   if (op.op === 'addBridge') return op.vlanFiltering === undefined;
   // ip refuses, or has other words for, a gateway of the other family.
+  if (op.op === 'deleteRoute') return op.dst.includes('/');
   if (op.op === 'addRoute' || op.op === 'putRoute')
     return op.dst.includes('/') && (op.via === undefined || familyOf(op.via) === familyOf(op.dst));
   return true;
@@ -224,4 +241,36 @@ function route(op: Op<'addRoute' | 'putRoute'>, resolve: Resolve): Request {
     if (mtu !== undefined) metrics.u32(2, mtu);
     if (advmss !== undefined) metrics.u32(8, advmss);
   });
+}
+
+function deleteRoute(op: Op<'deleteRoute'>, resolve: Resolve): Request {
+  const { ip, length } = splitCidr(op.dst);
+  const family = familyOf(ip);
+  const scope = family === 2 ? 255 : 0; // RT_SCOPE_NOWHERE: of any scope
+  const request = new Request(rtm.delRoute, change);
+  request.fixed([1, family], [1, length], [1, 0], [1, 0]);
+  request.fixed([1, 254], [1, op.protocol ?? 0], [1, scope], [1, 0], [4, 0]);
+  return request.bytes(rta.dst, addressBytes(ip)).u32(rta.oif, resolve.link(op.dev));
+}
+
+const nud = { noarp: 0x40, permanent: 0x80 } as const;
+
+function neighbour(op: Op<'putNeighbour'> | Op<'deleteNeighbour'>, resolve: Resolve): Request {
+  const request = new Request(
+    op.op === 'putNeighbour' ? rtm.newNeigh : rtm.delNeigh,
+    op.op === 'putNeighbour' ? put : change,
+  );
+  request.fixed([1, familyOf(op.ip)], [1, 0], [2, 0], [4, resolve.link(op.dev)]);
+  request.fixed([2, nud.permanent], [1, 0], [1, 0]).bytes(nda.dst, addressBytes(op.ip));
+  return op.op === 'putNeighbour' ? request.bytes(nda.lladdr, macBytes(op.mac)) : request;
+}
+
+function fdb(op: Op<'putFdb' | 'deleteFdb'>, resolve: Resolve): Request {
+  const request = new Request(
+    op.op === 'putFdb' ? rtm.newNeigh : rtm.delNeigh,
+    op.op === 'putFdb' ? put : change,
+  );
+  request.fixed([1, 7], [1, 0], [2, 0], [4, resolve.link(op.dev)]); // PF_BRIDGE
+  request.fixed([2, nud.noarp | nud.permanent], [1, 2], [1, 0]); // NTF_SELF
+  return request.bytes(nda.lladdr, macBytes(op.mac)).bytes(nda.dst, addressBytes(op.to));
 }

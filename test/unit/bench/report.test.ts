@@ -46,6 +46,16 @@ const cases = [
     measurement: measured({ podwire: 9, containerd: 9 }, { goalRatio: 0.6, goalValue: 10 }),
     want: [false, true],
   },
+  {
+    name: 'at least, reached',
+    measurement: measured({ podwire: 97, containerd: 100 }, { goalLeastRatio: 0.97 }),
+    want: [true],
+  },
+  {
+    name: 'at least, missed',
+    measurement: measured({ podwire: 96, containerd: 100 }, { goalLeastRatio: 0.97 }),
+    want: [false],
+  },
   { name: 'no goal', measurement: measured({ podwire: 40, containerd: 80 }), want: [] },
 ];
 for (const c of cases)
@@ -94,7 +104,7 @@ t.test('parseOptions: defaults, lists', async (t) => {
   t.same(
     { only, peers, runs, pods, concurrency },
     {
-      only: ['start', 'many', 'cni'],
+      only: ['start', 'many', 'cni', 'network'],
       peers: ['podwire', 'containerd', 'podman'],
       runs: 20,
       pods: 50,
