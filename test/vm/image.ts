@@ -24,6 +24,8 @@ export interface VmImage {
   readonly disk: string;
   readonly kernel: string;
   readonly initrd: string;
+  /** The folder that the disk was filled from: other disks are made from copies of it. */
+  readonly root: string;
   /** Private key of root's only way in. */
   readonly sshKey: string;
 }
@@ -62,7 +64,7 @@ const morePackages = [
     'libatomic1',
   ],
   'wireguard-tools',
-  ...['iputils-ping', 'netcat-openbsd', 'tcpdump', 'socat', 'iperf3', 'ethtool'],
+  ...['iputils-ping', 'netcat-openbsd', 'tcpdump', 'socat', 'iperf3', 'ethtool', 'sudo', 'rsync'],
 ];
 
 /** Timers and services that would only take a test's time. */
@@ -94,6 +96,7 @@ export const imageIn = (folder: string): VmImage => ({
   disk: join(folder, 'disk.img'),
   kernel: join(folder, 'vmlinuz'),
   initrd: join(folder, 'initrd'),
+  root: join(folder, 'root'),
   sshKey: join(folder, 'ssh-key'),
 });
 
@@ -136,8 +139,8 @@ function removeOld(cache: string): void {
 }
 
 async function makeImage(folder: string, say: Say): Promise<void> {
-  const root = join(folder, 'root');
   const image = imageIn(folder);
+  const { root } = image;
   const began = performance.now();
   const seconds = () => `${((performance.now() - began) / 1000).toFixed(0)} s`;
   say(`image: Debian ${release} from ${mirror()}, once (one to two minutes) …`);
@@ -164,7 +167,6 @@ async function makeImage(folder: string, say: Say): Promise<void> {
   await makeInitrd(folder, root, version);
   slim(root);
   await makeDisk({ from: root, disk: image.disk, bytes: diskBytes, label: 'root' });
-  rmSync(root, { recursive: true });
   rmSync(join(folder, 'initrd-root'), { recursive: true });
   say(`image: made in ${seconds()}, kept in ${cacheFolder()}`);
 }

@@ -1,152 +1,23 @@
 // `npm run test:vm [FILE …]`: podwire in VMs with a kernel of their own. Prepares packages, image and podwire's disk,
-// then runs each test file in network, process and mount namespaces made for it: when it ends, however it ends, the
-// kernel takes its VMs, taps and ssh connections away. Prints progress, failures in full, and the count at the end.
-import { type ChildProcess, spawn } from 'node:child_process';
-import { globSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+// then runs the test files, one after the other, each in namespaces of its own.
+// All of it once takes some minutes; the image is kept.
 import { join } from 'node:path';
-import { Parser, type Result } from 'tap-parser';
-import { prepareHost } from './host-packages.ts';
-import { cacheFolder, ensureImage } from './image.ts';
+import { prepareHost, vmPackages } from './host-packages.ts';
+import { ensureImage } from './image.ts';
 import { labEnv } from './lab.ts';
 import { makePayload } from './payload.ts';
+import { filesOf, runFile, runTests, say } from './runner.ts';
 
-const repo = join(import.meta.dirname, '../..');
-/** Seconds a test file may take: several times what it takes on a quiet machine, for an emulated VM suffers most. */
-const fileTimeout = 1200;
-
-const count = { passed: 0, failed: 0, skipped: 0 };
-const began = performance.now();
-let running: ChildProcess | undefined;
-let interrupted = false;
-
-async function main(chosen: readonly string[]): Promise<void> {
-  const why = await prepareHost(say);
-  if (why !== undefined) return say(`VM tests are skipped: ${why}`);
+const chosen = process.argv.slice(2);
+const why = await prepareHost(vmPackages, say);
+if (why !== undefined) say(`VM tests are skipped: ${why}`);
+else {
   const image = await ensureImage(say);
-  removeDeadRuns();
-  const folder = mkdtempSync(join(cacheFolder(), `run-${process.pid}-`));
-  try {
+  await runTests(async (folder) => {
     const payload = join(folder, 'podwire.img');
     await makePayload(payload, join(folder, 'podwire'));
     say("podwire's disk is made");
-    for (const file of filesOf(chosen)) if (!interrupted) await runFile(file, { image, payload, folder });
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-  if (interrupted) say('interrupted; nothing is left');
-  else if (count.passed + count.failed === 0) fail('no test ran');
-}
-
-function filesOf(chosen: readonly string[]): string[] {
-  const all = globSync('test/vm/**/*.test.ts', { cwd: repo }).sort();
-  return chosen.length === 0
-    ? all
-    : all.filter((file) => chosen.some((each) => file.endsWith(each.replace(/^\.\//, ''))));
-}
-
-/** Disks of runs that were ended by SIGKILL. */
-function removeDeadRuns(): void {
-  for (const name of readdirSync(cacheFolder())) {
-    const pid = /^(?:run|making)-(\d+)/.exec(name)?.[1];
-    if (pid && !statSync(`/proc/${pid}`, { throwIfNoEntry: false }))
-      rmSync(join(cacheFolder(), name), { recursive: true, force: true });
-  }
-}
-
-async function runFile(
-  file: string,
-  given: { image: string; payload: string; folder: string },
-): Promise<void> {
-  say(`${file}:`);
-  const before = { ...count };
-  mkdirSync(given.folder, { recursive: true });
-  const own = ['--net', '--pid', '--fork', '--mount-proc', '--kill-child'];
-  const argv = ['--pdeathsig', 'KILL', '--', 'unshare', ...own, '--', process.execPath, join(repo, file)];
-  const child = spawn('setpriv', argv, {
-    cwd: repo,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      ...process.env,
-      TAP_TIMEOUT: String(fileTimeout),
-      [labEnv.image]: given.image,
-      [labEnv.payload]: given.payload,
-      [labEnv.folder]: given.folder,
-    },
-  });
-  running = child;
-  let errors = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    errors += chunk.toString('utf8');
-  });
-  const limit = setTimeout(() => {
-    fail(`${file}: no end after ${fileTimeout} s`);
-    child.kill('SIGKILL');
-  }, fileTimeout * 1000);
-  const exit = new Promise<number>((resolve) => child.on('close', (code) => resolve(code ?? 1)));
-  await countTap(child.stdout);
-  const code = await exit;
-  clearTimeout(limit);
-  running = undefined;
-  if (code !== 0 && count.failed === before.failed && !interrupted)
-    fail(`${file} ended with exit code ${code}, though no test failed:\n${errors.slice(-4000)}`);
-  else if (errors !== '' && code !== 0) process.stdout.write(errors.slice(-4000));
-}
-
-/** Adds up the assertions; prints a line for each test, as it ends, and failures in full. */
-async function countTap(stream: NodeJS.ReadableStream): Promise<void> {
-  const parser = new Parser();
-  parser.on('pass', () => count.passed++);
-  parser.on('fail', (result: Result) => {
-    const { source: _, argv: __, ...told } = (result.diag ?? {}) as Record<string, unknown>;
-    const diagnosis = JSON.stringify(told, null, 2).replaceAll('\\n', '\n');
-    fail(`FAILED ${result.fullname || result.name}\n    ${diagnosis.replaceAll('\n', '\n    ')}`);
-  });
-  parser.on('skip', (result: Result) => {
-    count.skipped++;
-    say(`  skipped: ${result.fullname || result.name}: ${result.skip}`);
-  });
-  tellProgress(parser, 1);
-  const complete = new Promise<void>((resolve) => parser.on('complete', () => resolve()));
-  stream.on('data', (chunk: Buffer) => parser.write(chunk));
-  stream.on('end', () => parser.end());
-  await complete;
-}
-
-function tellProgress(parser: Parser, depth: number): void {
-  parser.on('comment', (text: string) => {
-    if (!/^# (Subtest|time=|bailout|failed|\{)/.test(text))
-      say(`${'  '.repeat(depth)}${text.trim().slice(2)}`);
-  });
-  parser.on('child', (child: Parser) => {
-    tellProgress(child, depth + 1);
-    child.on('complete', (results) => {
-      const time = results.time === null ? '' : ` (${((results.time ?? 0) / 1000).toFixed(1)} s)`;
-      say(`${'  '.repeat(depth)}${results.ok ? 'ok    ' : 'not ok'} ${child.name}${time}`);
-    });
+    const env = { [labEnv.image]: image, [labEnv.payload]: payload, [labEnv.folder]: folder };
+    for (const file of filesOf('test/vm', chosen)) await runFile(file, env);
   });
 }
-
-function fail(text: string): void {
-  count.failed++;
-  process.stdout.write(`${text}\n`);
-}
-
-function say(text: string): void {
-  process.stdout.write(`[${((performance.now() - began) / 1000).toFixed(0).padStart(3)} s] ${text}\n`);
-}
-
-for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-  process.once(name, () => {
-    interrupted = true;
-    process.exitCode = 130;
-    running?.kill('SIGKILL');
-  });
-
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  fail((error instanceof Error ? error.message : String(error)).slice(-3000));
-}
-if (count.failed > 0) process.exitCode ??= 1;
-const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : '';
-process.stdout.write(`${count.passed} passed, ${count.failed} failed${skipped}\n`);

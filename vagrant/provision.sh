@@ -1,0 +1,40 @@
+#!/bin/sh
+# What `vagrant up` runs as root in each node: makes podwire in /opt/podwire ready and starts it as a service.
+# Assumes Debian or Ubuntu with systemd. Skips what is there, so it may run again, and on a box with everything needs no network.
+# provision.sh ADDRESS: the node's address on the private network.
+set -eu
+address=$1
+export DEBIAN_FRONTEND=noninteractive
+cd /opt/podwire
+
+node_is_new_enough() {
+  command -v node >/dev/null && [ "$(node -p 'parseInt(process.versions.node)')" -ge 20 ]
+}
+if ! node_is_new_enough; then
+  apt-get update -q
+  # Debian 12's Node is too old for setup, but its npm can fetch a newer one, which is linked against libatomic.
+  apt-get install -y -q --no-install-recommends ca-certificates npm libatomic1
+  npm install --global --no-fund --no-audit node@26
+  hash -r
+fi
+node scripts/setup.mjs
+
+for program in podwire podwired cnitool; do ln -sf "/opt/podwire/bin/$program" /usr/local/bin/; done
+
+mkdir -p /etc/systemd/system/podwired.service.d
+cp examples/podwired.service /etc/systemd/system/
+cat >/etc/systemd/system/podwired.service.d/vagrant.conf <<EOF
+[Service]
+ExecStart=
+ExecStart=/opt/podwire/bin/podwired --node-ip $address
+EOF
+systemctl daemon-reload
+systemctl enable --quiet podwired
+systemctl restart podwired
+
+tries=0
+until podwire get nodes >/dev/null 2>&1; do
+  tries=$((tries + 1))
+  [ "$tries" -lt 60 ] || { systemctl status --no-pager --lines 30 podwired; exit 1; }
+  sleep 1
+done
