@@ -17,6 +17,7 @@ if ! node_is_new_enough; then
   npm install --global --no-fund --no-audit node@26
   hash -r
 fi
+echo "podwire: $(node --version), looking at what is installed and built"
 node scripts/setup.mjs
 
 for program in podwire podwired cnitool; do ln -sf "/opt/podwire/bin/$program" /usr/local/bin/; done
@@ -31,6 +32,7 @@ EOF
 systemctl daemon-reload
 systemctl enable --quiet podwired
 systemctl restart podwired
+echo "podwire: started"
 
 tries=0
 until podwire get nodes >/dev/null 2>&1; do
@@ -38,3 +40,4 @@ until podwire get nodes >/dev/null 2>&1; do
   [ "$tries" -lt 60 ] || { systemctl status --no-pager --lines 30 podwired; exit 1; }
   sleep 1
 done
+echo "podwire: ready"

@@ -87,10 +87,11 @@ async function asVagrantNode(root: string): Promise<void> {
     '[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n[DHCPv4]\nClientIdentifier=mac\n',
   );
   mkdirSync(join(root, installed), { recursive: true });
-  await run({
-    argv: ['cp', '-a', '--reflink=auto', join(repo, 'node_modules'), join(root, installed)],
-    timeoutMs: 180_000,
-  });
+  // An old dist/ serves, too: rsync sends what differs.
+  const made = ['node_modules', 'dist', '.tap']
+    .map((name) => join(repo, name))
+    .filter((path) => existsSync(path));
+  await run({ argv: ['cp', '-a', '--reflink=auto', ...made, join(root, installed)], timeoutMs: 180_000 });
   await inRoot('chown', '-R', 'root:root', `/${installed}`);
   symlinkSync(`/${installed}/node_modules/node/bin/node`, join(root, 'usr/local/bin/node'));
 }

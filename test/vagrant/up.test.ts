@@ -16,7 +16,8 @@ const vagrant = new Vagrant(told('folder'), {
 const virsh = async (...args: string[]): Promise<string> =>
   (await run({ argv: ['virsh', '-q', ...args] })).stdout.trim();
 /** Of all that Vagrant says: what it begins, and errors. */
-const step = /Starting domain|booted and ready|Rsyncing|network interfaces|Running provisioner|[Ee]rror/;
+const step =
+  /Starting domain|booted and ready|Rsyncing|network interfaces|provisioner|podwire: |setup: |build: |[Ee]rror/;
 /** Runs something and says how long it took. */
 async function timed<T>(what: string, work: () => Promise<T>): Promise<T> {
   const began = performance.now();
