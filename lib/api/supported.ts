@@ -14,6 +14,7 @@ const supported: Readonly<Record<string, readonly string[]>> = {
     ...['containers', 'initContainers', 'readinessGates', 'volumes', 'restartPolicy'],
     ...['terminationGracePeriodSeconds', 'activeDeadlineSeconds'],
     ...['hostNetwork', 'hostPID', 'hostIPC', 'shareProcessNamespace', 'hostname', 'subdomain', 'hostAliases'],
+    'setHostnameAsFQDN',
     ...['dnsPolicy', 'dnsConfig', 'securityContext', 'nodeName'],
     ...['nodeSelector', 'affinity', 'tolerations', 'topologySpreadConstraints', 'schedulerName', 'priority'],
     ...['priorityClassName', 'preemptionPolicy', 'serviceAccountName', 'serviceAccount', 'os'],
@@ -26,7 +27,6 @@ const supported: Readonly<Record<string, readonly string[]>> = {
     ...['terminationMessagePath', 'terminationMessagePolicy', 'restartPolicy'],
     ...['lifecycle', 'livenessProbe', 'readinessProbe', 'startupProbe'],
   ],
-  ContainerPort: ['containerPort', 'name', 'protocol'],
   EnvVar: ['name', 'value', 'valueFrom'],
   EnvVarSource: ['fieldRef', 'resourceFieldRef', 'configMapKeyRef', 'secretKeyRef'],
   ResourceRequirements: ['limits', 'requests'],
@@ -79,7 +79,6 @@ const noAppArmor = 'podwire loads no AppArmor profiles yet; only Unconfined is a
 
 /** Values that are refused, of fields that are otherwise there, and why. Key: Type.field */
 const refusedValues: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  'PodSpec.dnsPolicy': { ClusterFirstWithHostNet: later },
   'PodOS.name': { windows: later },
   'EmptyDirVolumeSource.medium': { HugePages: later },
   'AppArmorProfile.type': { RuntimeDefault: noAppArmor, Localhost: noAppArmor },
@@ -95,8 +94,7 @@ export function unsupportedFields(spec: PodSpec): FieldError[] {
   const errors: FieldError[] = [];
   walk(spec, 'PodSpec', 'spec', errors);
   refuseDetails(spec, errors);
-  // On the machine's own network a port is a host port by nature; validation sees that both are equal.
-  return spec.hostNetwork ? errors.filter(({ field }) => !field.endsWith('.hostPort')) : errors;
+  return errors;
 }
 
 function walk(value: unknown, typeName: string, path: string, errors: FieldError[]): void {

@@ -1,5 +1,6 @@
 // What is special about each kind when it is created or changed: defaults, initial status, rules.
 // Assumes a private copy that passed the schema check. One row a resource; O(fields); pure.
+import { validateBandwidth } from '../api/bandwidth.ts';
 import { defaultPodSpec, qosClassOf } from '../api/defaulting.ts';
 import type { FieldError } from '../api/field-errors.ts';
 import { unsupportedFields } from '../api/supported.ts';
@@ -42,7 +43,11 @@ const pods: Strategy<Pod> = {
   prepareCreate(pod) {
     pod.status = { phase: 'Pending', qosClass: qosClassOf(pod.spec) };
   },
-  validate: (pod) => [...validatePodSpec(pod.spec), ...unsupportedFields(pod.spec)],
+  validate: (pod) => [
+    ...validatePodSpec(pod.spec),
+    ...validateBandwidth(pod.metadata.annotations ?? {}),
+    ...unsupportedFields(pod.spec),
+  ],
   validateUpdate: (pod, old) => validatePodUpdate(pod.spec, old.spec),
 };
 

@@ -6,6 +6,12 @@ import type { StepClock } from '../exec/step-clock.ts';
 
 export type { ExecSession } from '../exec/session.ts';
 
+/** Bits per second, seen from the Pod. */
+export interface Bandwidth {
+  readonly ingress?: number;
+  readonly egress?: number;
+}
+
 export interface PortMapping {
   readonly hostPort: number;
   readonly containerPort: number;
@@ -40,9 +46,12 @@ export interface PodSandboxConfig {
   /** Counts the sandboxes of one Pod, from 0. */
   readonly attempt: number;
   readonly hostname: string;
+  /** With the domain of its service, where the Pod has a subdomain. */
+  readonly fqdn?: string;
   readonly dns: DnsConfig;
   readonly hostAliases: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
   readonly portMappings: readonly PortMapping[];
+  readonly bandwidth?: Bandwidth;
   readonly annotations: Readonly<Record<string, string>>;
   readonly namespaces: {
     readonly network: 'pod' | 'node';

@@ -2,6 +2,8 @@
 // Assumes a defaulted, validated Pod. O(containers).
 // Source: kubelet's generatePodSandboxConfig, GeneratePodHostNameAndDomain, dns.GetPodDNS.
 import { lastingContainers } from '../api/pod-containers.ts';
+import { bandwidthOf } from '../api/bandwidth.ts';
+import { PodwireError } from '../exec/errors.ts';
 import type { Pod } from '../api/types.ts';
 import type { DnsConfig, NamespaceMode, PodSandboxConfig, PortMapping } from '../container/cri.ts';
 import { podResources } from './resources.ts';
@@ -18,6 +20,24 @@ export interface NodeDns {
 export function podHostname(pod: Pod): string {
   const name = pod.spec.hostname || pod.metadata.name;
   return name.slice(0, 63).replace(/[-.]+$/, '');
+}
+
+/** hostname.subdomain.namespace.svc.domain; undefined without a subdomain. */
+function podFqdn(pod: Pod, clusterDomain: string): string | undefined {
+  const { subdomain } = pod.spec;
+  return subdomain
+    ? `${podHostname(pod)}.${subdomain}.${pod.metadata.namespace}.svc.${clusterDomain}`
+    : undefined;
+}
+
+/** @throws PodwireError HOSTNAME_TOO_LONG: the kernel takes 64 characters (sethostname(2)) */
+function hostnameOf(pod: Pod, fqdn: string | undefined): string {
+  if (!pod.spec.setHostnameAsFQDN || fqdn === undefined) return podHostname(pod);
+  if (fqdn.length <= 64) return fqdn;
+  throw new PodwireError(
+    'HOSTNAME_TOO_LONG',
+    `setHostnameAsFQDN: ${fqdn} has ${fqdn.length} characters; a host name may have 64`,
+  );
 }
 
 export function podDns(pod: Pod, dns: NodeDns): DnsConfig {
@@ -80,6 +100,8 @@ export function sandboxConfig({
   pidsLimit,
 }: SandboxConfigInput): PodSandboxConfig {
   const { spec, metadata } = pod;
+  const fqdn = spec.hostNetwork ? undefined : podFqdn(pod, dns.clusterDomain);
+  const bandwidth = bandwidthOf(metadata.annotations ?? {});
   let pid: NamespaceMode = 'container';
   if (spec.hostPID) pid = 'node';
   else if (spec.shareProcessNamespace) pid = 'pod';
@@ -88,10 +110,12 @@ export function sandboxConfig({
     name: metadata.name,
     uid: metadata.uid,
     attempt,
-    hostname: spec.hostNetwork ? nodeHostname : podHostname(pod),
+    hostname: spec.hostNetwork ? nodeHostname : hostnameOf(pod, fqdn),
+    ...(fqdn === undefined ? {} : { fqdn }),
     dns: podDns(pod, dns),
     hostAliases: (spec.hostAliases ?? []).map(({ ip, hostnames }) => ({ ip, hostnames: hostnames ?? [] })),
     portMappings: portMappings(pod),
+    ...(bandwidth && !spec.hostNetwork ? { bandwidth } : {}),
     annotations: metadata.annotations ?? {},
     namespaces: { network: spec.hostNetwork ? 'node' : 'pod', ipc: spec.hostIPC ? 'node' : 'pod', pid },
     sysctls: Object.fromEntries(

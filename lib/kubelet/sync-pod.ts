@@ -210,14 +210,14 @@ export class PodSyncer {
     const left = this.#sandboxBackoff.remaining(uid, state.sandboxFailedAt ?? 0, now);
     if (left > 0) throw new NotNow('waiting to create the sandbox again', left);
     this.#checkNetwork(pod);
-    const config = sandboxConfig({
-      pod,
-      attempt,
-      dns: node.dns,
-      nodeHostname: node.hostname,
-      pidsLimit: node.pidsLimit,
-    });
     try {
+      const config = sandboxConfig({
+        pod,
+        attempt,
+        dns: node.dns,
+        nodeHostname: node.hostname,
+        pidsLimit: node.pidsLimit,
+      });
       const sandbox = await runtime.runPodSandbox(config, clockOf(state));
       return sandbox.id;
     } catch (error) {

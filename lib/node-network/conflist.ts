@@ -55,8 +55,9 @@ export function defaultConflist({ tag, podCidr, bridge, dataDir, mtu }: DefaultN
           routes: cidrs.map((subnet) => ({ dst: subnet.includes(':') ? '::/0' : '0.0.0.0/0' })),
         },
       },
-      // Run for Pods with host ports only: see sandbox/cni-network.ts.
+      // Run only for Pods with host ports, or with bandwidth annotations: see sandbox/cni-network.ts.
       { type: 'portmap', capabilities: { portMappings: true } },
+      { type: 'bandwidth', capabilities: { bandwidth: true } },
     ],
   };
 }

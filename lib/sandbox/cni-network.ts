@@ -48,12 +48,37 @@ export class CniNetwork implements PodNetwork {
 }
 
 /**
- * Without portmap for a Pod that has no host ports: it would do nothing, at the price of a process an ADD and a DEL. What
- * is left out is left out of the Pod's record too, so that its DEL takes away what its ADD made.
+ * Without plugins that only serve a capability which this Pod does not ask for: they would do nothing, at the price of a
+ * process an ADD and a DEL. What is left out is left out of the Pod's record too, so that its DEL takes away what its ADD
+ * made.
  */
-function withoutIdle(list: NetworkList, { portMappings }: NetworkRequest): NetworkList {
-  if (portMappings.length > 0) return list;
-  return { ...list, plugins: list.plugins.filter(({ type }) => type !== 'portmap') };
+function withoutIdle(list: NetworkList, request: NetworkRequest): NetworkList {
+  const asked = capabilitiesOf(request);
+  const idle = (type: string): boolean =>
+    (type === 'portmap' && !asked.portMappings) || (type === 'bandwidth' && !asked.bandwidth);
+  return { ...list, plugins: list.plugins.filter(({ type, json }) => !idle(type) || hasOwnRates(json)) };
+}
+
+/** A bandwidth plugin with rates of its own shapes every Pod. */
+const hasOwnRates = (json: Readonly<Record<string, unknown>>): boolean =>
+  json.ingressRate !== undefined || json.egressRate !== undefined;
+
+/** As containerd and CRI-O hand it over: no burst is asked for, so the largest that the reference plugin takes is given. */
+const largestBurst = 2 ** 31 - 1;
+
+function capabilitiesOf({ portMappings, bandwidth }: NetworkRequest) {
+  const { ingress, egress } = bandwidth ?? {};
+  return {
+    ...(portMappings.length > 0 ? { portMappings } : {}),
+    ...(bandwidth
+      ? {
+          bandwidth: {
+            ...(ingress === undefined ? {} : { ingressRate: ingress, ingressBurst: largestBurst }),
+            ...(egress === undefined ? {} : { egressRate: egress, egressBurst: largestBurst }),
+          },
+        }
+      : {}),
+  };
 }
 
 const toJson = ({ name, cniVersion, disableCheck, disableGC, plugins }: NetworkList) => ({
@@ -77,7 +102,7 @@ function attachment(request: NetworkRequest): Attachment {
       K8S_POD_INFRA_CONTAINER_ID: request.id,
       K8S_POD_UID: request.uid,
     },
-    capabilityArgs: request.portMappings.length > 0 ? { portMappings: request.portMappings } : {},
+    capabilityArgs: capabilitiesOf(request),
     env: { PODWIRE_TRACE: request.trace },
   };
 }

@@ -14,10 +14,16 @@ export function hostsFile(config: PodSandboxConfig, ips: readonly string[], node
           'fe00::0\tip6-localnet',
           'ff02::1\tip6-allnodes',
           'ff02::2\tip6-allrouters',
-          ...ips.map((ip) => `${ip}\t${config.hostname}`),
+          ...ips.map((ip) => [ip, ...namesOf(config)].join('\t')),
         ];
   const aliases = config.hostAliases.map(({ ip, hostnames }) => `${ip}\t${hostnames.join('\t')}`);
   return [...own, ...(aliases.length > 0 ? ['', '# hostAliases', ...aliases] : []), ''].join('\n');
+}
+
+/** The full name first, as resolvers want the canonical one; hostname may be it (setHostnameAsFQDN). */
+function namesOf({ hostname, fqdn }: PodSandboxConfig): string[] {
+  if (fqdn === undefined) return [hostname];
+  return [fqdn, hostname === fqdn ? (fqdn.split('.')[0] as string) : hostname];
 }
 
 /** /etc/resolv.conf of a Pod. */

@@ -1,6 +1,6 @@
 // What a sandbox asks of the Pod network: addresses for a namespace, and their release. CNI stands behind it.
 // Assumes calls for one sandbox come one at a time. One attachment (eth0) a sandbox.
-import type { PortMapping } from '../container/cri.ts';
+import type { Bandwidth, PortMapping } from '../container/cri.ts';
 
 export interface NetworkRequest {
   /** CNI_CONTAINERID and the netns' name. */
@@ -10,6 +10,7 @@ export interface NetworkRequest {
   readonly name: string;
   readonly uid: string;
   readonly portMappings: readonly PortMapping[];
+  readonly bandwidth?: Bandwidth | undefined;
   /** File that collects the commands run, for `podwire explain`. */
   readonly trace: string;
   /** File that keeps the configuration the sandbox was attached with. */

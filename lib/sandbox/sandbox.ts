@@ -202,6 +202,7 @@ const requestOf = ({ record, files }: { record: SandboxRecord; files: SandboxFil
   name: record.config.name,
   uid: record.config.uid,
   portMappings: record.config.portMappings,
+  bandwidth: record.config.bandwidth,
   trace: files.trace,
   config: files.network,
 });

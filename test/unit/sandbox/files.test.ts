@@ -19,6 +19,12 @@ const config = (over: object = {}): PodSandboxConfig => ({
   ...over,
 });
 
+t.test('a Pod with a subdomain has a full name', async (t) => {
+  const fqdn = 'web.db.default.svc.cluster.local';
+  t.match(hostsFile(config({ fqdn }), ['10.244.0.2'], ''), `10.244.0.2\t${fqdn}\tweb\n`);
+  t.match(hostsFile(config({ fqdn, hostname: fqdn }), ['10.244.0.2'], ''), `10.244.0.2\t${fqdn}\tweb\n`);
+});
+
 t.test('/etc/hosts of a Pod names it', async (t) => {
   const text = hostsFile(
     config({ hostAliases: [{ ip: '10.0.0.1', hostnames: ['a', 'b'] }] }),
