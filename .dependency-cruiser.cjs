@@ -3,6 +3,7 @@ const layers = [
   'exec',
   'kernel',
   'probe',
+  'pki',
   'api',
   'store',
   'cni',

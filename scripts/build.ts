@@ -54,7 +54,7 @@ const parts: readonly Part[] = [
     name: 'podwired',
     sources: ['cmd/podwired/**/*.ts', ...shared],
     results: ['podwired.mjs'],
-    build: () => bundle('cmd/podwired/main.ts', 'podwired.mjs'),
+    build: () => bundleInChunks('cmd/podwired/main.ts', 'podwired'),
   },
   {
     name: 'lab-init',
@@ -93,7 +93,7 @@ function hashOf(globs: readonly string[]): string {
 
 const bun = join(repo, 'node_modules/.bin/bun');
 
-/** One file: a daemon loads everything anyway. Replaced in one step, so that a start never sees half of it. */
+/** One file. Replaced in one step, so that a start never sees half of it. */
 async function bundle(entry: string, result: string): Promise<void> {
   const temporary = join(dist, `.${result}.${process.pid}`);
   const flags = [

@@ -25,6 +25,10 @@ export interface DaemonFlags {
   datastoreCert?: string;
   datastoreKey?: string;
   allowedUnsafeSysctls?: string;
+  nodePort?: string;
+  listen?: string;
+  advertiseAddress?: string;
+  networkBackend?: string;
   logLevel?: string;
 }
 
@@ -136,6 +140,10 @@ const passedOn: ReadonlyArray<readonly [keyof DaemonFlags, string]> = [
   ['datastoreCert', '--datastore-cert'],
   ['datastoreKey', '--datastore-key'],
   ['allowedUnsafeSysctls', '--allowed-unsafe-sysctls'],
+  ['nodePort', '--node-port'],
+  ['listen', '--listen'],
+  ['advertiseAddress', '--advertise-address'],
+  ['networkBackend', '--network-backend'],
   ['logLevel', '--log-level'],
 ];
 

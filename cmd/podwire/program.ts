@@ -2,6 +2,7 @@
 // Assumes argv went through normalizeArgv. Building the tree costs 3 ms.
 import { Command, Option } from 'commander';
 import { addLabVerbs, addNetworkVerbs } from './program-cluster.ts';
+import { addJoinVerbs, addNodeFlags } from './program-join.ts';
 import { action, examples, type Run } from './action.ts';
 import type { Context } from './context.ts';
 import type { DaemonFlags } from './daemon.ts';
@@ -37,6 +38,7 @@ export function buildProgram(): Command {
     .showHelpAfterError('(see: podwire VERB --help)')
     .addHelpText('after', firstSteps);
   addNodeVerbs(program);
+  addJoinVerbs(program);
   addObjectVerbs(program);
   addPodVerbs(program);
   addImageVerbs(program);
@@ -58,28 +60,26 @@ First steps:
 
 function addNodeVerbs(program: Command): void {
   program.commandsGroup('This node:');
-  program
+  const up = program
     .command('up')
     .description('start podwired in the background and wait until it is ready')
     .option('--cluster-cidr <cidr>', 'the addresses of all Pods of the cluster (default: 10.244.0.0/16)')
     .option('--node-cidr-mask-size-ipv4 <bits>', "prefix length of a node's IPv4 subnet (default: 24)")
     .option('--node-cidr-mask-size-ipv6 <bits>', "prefix length of a node's IPv6 subnet (default: 64)")
     .option('--service-cidr <cidr>', 'the addresses of Services (default: 10.96.0.0/12)')
-    .option('--pod-cidr <cidr>', "this node's subnet, given by hand (default: one of the cluster's)")
-    .addOption(new Option('--runtime <name>', 'OCI runtime').choices(['crun', 'runc']))
-    .option('--node-name <name>', "this node's name (default: the host name)")
-    .option('--node-ip <ip>', "this node's address (default: the one of the default route)")
+    .option('--listen <addr:port>', 'open the API to other machines (podwire token create opens :6443)')
+    .option('--advertise-address <ip>', 'the address by which other machines reach this server')
+    .option(
+      '--network-backend <name>',
+      'how Pods reach those of other nodes: vxlan (default), host-gw, wireguard, ipip',
+    )
     .option('--datastore <address>', 'sqlite (default), or etcd://HOST:PORT,… that several servers share')
     .option('--datastore-ca <file>', "PEM of the authority that signed etcd's certificates (etcds://)")
     .option('--datastore-cert <file>', 'PEM of the certificate by which etcd knows this server')
     .option('--datastore-key <file>', 'PEM of its key')
-    .option(
-      '--allowed-unsafe-sysctls <names>',
-      'sysctls that Pods may set beside the safe ones, e.g. net.core.*',
-    )
-    .option('--log-level <level>', 'debug, info, warn or error')
     .addHelpText('after', examples('podwire up', 'podwire up --pod-cidr 10.99.0.0/24 --runtime runc'))
     .action(action(async (): Promise<Run<[DaemonFlags]>> => (await import('./verbs/up.ts')).runUp));
+  addNodeFlags(up);
   program
     .command('down')
     .description('end podwired; Pods go on running unless --pods is given')

@@ -2,14 +2,14 @@
 // Assumes one control plane a store file (its lock sees to it). What it serves costs as lib/apiserver says.
 import type { Logger } from 'pino';
 import type { Admit } from '../../lib/api/admission.ts';
-import { ApiError, isReason } from '../../lib/api/errors.ts';
+import { isReason } from '../../lib/api/errors.ts';
 import type { ApiObject, Pod } from '../../lib/api/types.ts';
+import { restrictNodes } from '../../lib/apiserver/node-restriction.ts';
 import { Registry } from '../../lib/apiserver/registry.ts';
 import type { ClusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import { startControllers } from '../../lib/controllers/index.ts';
 import { admitNodeSubnets, NodeIpam } from '../../lib/controllers/node-ipam.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
-import { mirrorAnnotation, sourceAnnotation } from '../../lib/kubelet/layout.ts';
 import { type Datastore, openDatastore } from './datastore.ts';
 
 export interface ControlPlane {
@@ -25,21 +25,15 @@ export interface ControlPlaneOptions {
   /** This machine's own node. */
   readonly nodeName: string;
   readonly ranges: ClusterRanges;
-  /** True for the uid of a static Pod of this node. */
-  readonly isStaticUid: (uid: string) => boolean;
   readonly log: Logger;
 }
 
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  const { paths, nodeName, isStaticUid, log } = options;
+  const { paths, nodeName, log } = options;
   const store = await openDatastore(options.datastore, paths, log);
   const registry: Registry = new Registry({
     store,
-    admit: [
-      assignTo(nodeName),
-      refuseForeignMirrors(isStaticUid),
-      admitNodeSubnets(() => ({ client: registry, ipam })),
-    ],
+    admit: [assignTo(nodeName), restrictNodes, admitNodeSubnets(() => ({ client: registry, ipam }))],
     isServed: async (node) => node === nodeName || (await hasNode(registry, node)),
     onError: (error) => log.error({ err: error }, 'the registry failed'),
   });
@@ -57,7 +51,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   };
 }
 
-/** A Pod of a node that is not known has no kubelet to wait for. */
+/**
+ * A Pod of a node that is not known has no kubelet to wait for. One of a Node that is only out of reach waits for it, or is
+ * deleted by force.
+ */
 async function hasNode(registry: Registry, name: string): Promise<boolean> {
   if (name === '') return false;
   try {
@@ -76,19 +73,4 @@ const assignTo =
     if (resource !== 'pods' || operation !== 'CREATE') return;
     const pod = object as ApiObject & Pick<Pod, 'spec'>;
     if (!pod.spec.nodeName) pod.spec.nodeName = node;
-  };
-
-/** A mirror shows a static Pod of this node; nobody may pass a Pod of theirs off as one. */
-const refuseForeignMirrors =
-  (isStaticUid: (uid: string) => boolean): Admit =>
-  ({ resource, object, operation }) => {
-    if (resource !== 'pods' || operation !== 'CREATE') return;
-    const annotations = object.metadata.annotations ?? {};
-    const mirrored = annotations[mirrorAnnotation];
-    if (mirrored !== undefined ? isStaticUid(mirrored) : annotations[sourceAnnotation] === undefined) return;
-    const name = mirrored === undefined ? sourceAnnotation : mirrorAnnotation;
-    throw new ApiError(
-      'Forbidden',
-      `metadata.annotations[${name}]: only the kubelet sets it, on mirrors of static Pods`,
-    );
   };

@@ -2,13 +2,18 @@
 // Assumes one daemon a root (the store's lock sees to it). Starts in the order in which the parts need each other.
 import { mkdirSync } from 'node:fs';
 import type { Logger } from 'pino';
+import { createNodeServer } from '../../lib/apiserver/node-server.ts';
+import { type OpenRequest, registerClusterRoutes } from '../../lib/apiserver/routes-cluster.ts';
 import { createApiServer } from '../../lib/apiserver/server.ts';
 import { clusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { startControlPlane } from './control-plane.ts';
+import { ClusterAccess } from './cluster-access.ts';
 import { checkDatastoreChange, parseDatastore } from './datastore.ts';
 import { type Flags, rememberedFlags, rememberFlags } from './flags.ts';
-import { checkGround, prepareNode, rangeToLeave, type RunningNode } from './node.ts';
+import { nodeDialer } from './node-dialer.ts';
+import { checkGround, prepareNode, rangeToLeave } from './node.ts';
+import { sharedSettings } from './settings.ts';
 import { checkHost, nodeName } from './node-facts.ts';
 import { purgeNode } from './purge.ts';
 import { registerPodwireRoutes } from './routes.ts';
@@ -23,10 +28,11 @@ export interface Daemon {
   close(): Promise<void>;
 }
 
+/** The role server: the API, and a node. */
 export async function startDaemon(options: DaemonOptions, log: Logger): Promise<Daemon> {
   const { paths } = options;
   const name = nodeName(options.nodeName);
-  const nodeOptions = { ...options, name, log };
+  const nodeOptions = { ...options, name, log, port: () => access.nodePort() };
   const ground = checkGround(nodeOptions);
   const ranges = clusterRanges(options);
   checkHost(options, ranges);
@@ -34,54 +40,72 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
   const datastore = parseDatastore(options);
   checkDatastoreChange(paths, rememberedFlags(paths), datastore);
   makeFolders(paths);
-  let node: RunningNode | undefined;
-  const isStaticUid = (uid: string): boolean => node?.kubelet.isStaticUid(uid) ?? false;
-  const controlPlane = await startControlPlane({
+  const controlPlane = await startControlPlane({ paths, datastore, nodeName: name, ranges, log });
+  const { registry } = controlPlane;
+  const { paths: _, ...flags } = options;
+  let opened: OpenRequest = {};
+  const access = new ClusterAccess({
     paths,
-    datastore,
     nodeName: name,
-    ranges,
-    isStaticUid,
+    nodeIp: ground.ip,
+    flags,
+    settings: sharedSettings(options),
+    registry,
+    remember: (asked) => {
+      opened = asked;
+      rememberFlags(paths, { ...flags, ...opened });
+    },
     log,
   });
-  const { registry } = controlPlane;
-  const purgeScope = datastore.kind === 'etcd' ? { onlyNode: name } : {};
   const running = await prepareNode(nodeOptions, registry, ground);
-  node = running;
   const { kubelet, images, streams } = running;
+  const dialer = nodeDialer({ client: registry, nodeName: name, credentials: () => access.credentials() });
+  const onError = (error: Error): void => log.error({ err: error }, error.message);
   let ready = false;
+  const isReady = (): boolean => ready;
   const server = await createApiServer({
     registry,
     streams,
     version,
-    isReady: () => ready,
-    onError: (error) => log.error({ err: error }, error.message),
-    register: (app) =>
+    locate: dialer.locate,
+    isReady,
+    onError,
+    register: (app) => {
+      registerClusterRoutes(app, registry, access);
       registerPodwireRoutes(app, {
+        identity: { node: name, role: 'server' },
         images,
         explain: async (key) => running.explain(await registry.get('pods', key)),
         networkReport: () => running.networkReport(),
-        purge: () => purgeNode({ paths, client: registry, kubelet, log, ...purgeScope }),
-      }),
+        purge: () => purgeNode({ paths, client: registry, kubelet, nodeName: name, log }),
+      });
+    },
   });
+  const source = { find: (key: PodKey) => registry.get('pods', key), streams };
+  const nodeServer = await createNodeServer({ source, isReady, onError });
   await server.listen(paths.socket);
+  await access.start(server, nodeServer);
   await running.start();
-  const { paths: _, ...flags } = options;
-  rememberFlags(paths, flags);
+  rememberFlags(paths, { ...flags, ...opened });
   ready = true;
   log.info({ socket: paths.socket, node: name }, 'podwired is ready');
   await controlPlane.lead();
   return {
     close: async () => {
+      access.close();
+      await nodeServer.close();
       await server.close();
+      dialer.close();
       await running.close();
       await controlPlane.close();
     },
   };
 }
 
-function makeFolders(paths: NodePaths): void {
-  for (const folder of [paths.run, paths.state, paths.pods, paths.cni, paths.exits, paths.logs])
+type PodKey = { namespace: string; name: string };
+
+export function makeFolders(paths: NodePaths): void {
+  for (const folder of [paths.run, paths.state, paths.pki, paths.pods, paths.cni, paths.exits, paths.logs])
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   for (const folder of [paths.etc, paths.cniConf, paths.manifests])
     mkdirSync(folder, { recursive: true, mode: 0o755 });

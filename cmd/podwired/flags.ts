@@ -3,13 +3,14 @@
 // `podwire down --pods` forgets them.
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ClusterFlags } from './cluster-flags.ts';
 import type { RangeFlags } from '../../lib/controllers/cluster-ranges.ts';
 import { readIfThere, replaceFile } from '../../lib/kernel/files.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import type { BackendName } from '../../lib/node-network/types.ts';
 import type { DatastoreFlags } from './datastore.ts';
 
-export interface Flags extends RangeFlags, DatastoreFlags {
+export interface Flags extends RangeFlags, DatastoreFlags, ClusterFlags {
   /** This node's subnets, given by hand; absent: of the cluster's range. */
   readonly podCidr?: string;
   /** vxlan unless told. */

@@ -2,10 +2,13 @@
 // Assumes root and its own Node (bin/podwired). The only place of the daemon that exits the process.
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { messageOf } from '../../lib/exec/errors.ts';
+import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
 import { backendNames } from '../../lib/node-network/types.ts';
 import { rangeDefaults } from '../../lib/controllers/cluster-ranges.ts';
+import { isMember } from '../../lib/pki/membership.ts';
+import { startAgent } from './agent.ts';
+import { defaultNodePort } from './cluster-flags.ts';
 import { startDaemon } from './daemon.ts';
 import { type Flags, rememberedFlags } from './flags.ts';
 import { createLog } from './log.ts';
@@ -78,11 +81,27 @@ const program = new Command('podwired')
       .choices(['trace', 'debug', 'info', 'warn', 'error'])
       .default('info'),
   )
-  .argument('[role]', 'server: the API and a node (the only role yet)', 'server');
+  .option(
+    '--listen <addr:port>',
+    'open the API to other machines by TLS (default: podwire token create opens :6443)',
+  )
+  .option('--advertise-address <ip>', 'the address by which other machines reach this server')
+  .option(
+    '--node-port <port>',
+    "this node's TLS port, where servers ask for logs and exec",
+    positive,
+    defaultNodePort,
+  )
+  .addOption(
+    new Option('--certificate-ttl <seconds>', 'how long certificates live').argParser(positive).hideHelp(),
+  )
+  .argument('[role]', 'server: the API and a node; agent: a node of the cluster joined (default: as before)');
 
 program.parse();
-const [role] = program.processedArgs as [string];
-if (role !== 'server') program.error(`error: unknown role "${role}": expected "server"`);
+type Role = 'server' | 'agent';
+const [asked] = program.processedArgs as [Role | undefined];
+if (asked !== undefined && asked !== 'server' && asked !== 'agent')
+  program.error(`error: unknown role "${asked}": expected "server" or "agent"`);
 const { root, logLevel, ...flags } = program.opts<Flags & { root: string; logLevel: string }>();
 const given = Object.fromEntries(
   Object.entries(flags).filter(([name]) => program.getOptionValueSource(name) === 'cli'),
@@ -95,8 +114,19 @@ if (process.getuid?.() !== 0) {
   process.exit(1);
 }
 
+/** A machine that joined is an agent. @throws PodwireError IS_AGENT */
+function roleOf(role: Role | undefined): Role {
+  if (role === 'server' && isMember(paths.pki))
+    throw new PodwireError(
+      'IS_AGENT',
+      `this machine joined a cluster as an agent; "podwire leave" makes it a machine of its own again`,
+    );
+  return role ?? (isMember(paths.pki) ? 'agent' : 'server');
+}
+
 try {
-  const daemon = await startDaemon({ ...flags, ...rememberedFlags(paths), ...given, paths }, log);
+  const start = roleOf(asked) === 'agent' ? startAgent : startDaemon;
+  const daemon = await start({ ...flags, ...rememberedFlags(paths), ...given, paths }, log);
   const stop = (signal: string) => {
     log.info({ signal }, 'stopping; Pods go on');
     daemon.close().then(

@@ -43,6 +43,8 @@ export interface NodeOptions extends Flags {
   readonly paths: NodePaths;
   readonly name: string;
   readonly log: Logger;
+  /** Of this node's TLS face; 0 while it has none. */
+  readonly port: () => number;
 }
 
 /** What is made before the API is there to be asked. */
@@ -116,6 +118,7 @@ export async function prepareNode(
       version,
       runtimeVersion: await runtimeVersion(options.runtime, ground.programs.ociRuntime),
       maxPods: options.maxPods,
+      port: options.port,
     };
     const { signal } = stop;
     const notReady = (): string | undefined => network?.notReady();

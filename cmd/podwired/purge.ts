@@ -17,17 +17,16 @@ export interface PurgeInput {
   readonly paths: NodePaths;
   readonly client: Client;
   readonly kubelet: Kubelet;
-  /** Where other nodes share the store: this one's Pods alone. */
-  readonly onlyNode?: string;
+  readonly nodeName: string;
   readonly log: Logger;
 }
 
 const podsMs = 60_000;
 
-export async function purgeNode({ paths, client, kubelet, log, onlyNode }: PurgeInput): Promise<void> {
+export async function purgeNode({ paths, client, kubelet, nodeName, log }: PurgeInput): Promise<void> {
   log.info('purge: removing all Pods and every kernel object');
   await settleAll('purge', [
-    () => removePods(client, onlyNode),
+    () => removePods(client, nodeName),
     () => kubelet.drain(podsMs),
     () => removeNodeNetwork({ paths }),
     () => removeCgroup(paths.cgroup),
@@ -37,9 +36,9 @@ export async function purgeNode({ paths, client, kubelet, log, onlyNode }: Purge
   ]);
 }
 
-/** Pods that are still in the API; the kubelet takes them down as their objects go. */
-async function removePods(client: Client, onlyNode: string | undefined): Promise<void> {
-  const { items } = await client.list('pods', onlyNode ? { fieldSelector: `spec.nodeName=${onlyNode}` } : {});
+/** Pods of this node that are still in the API; the kubelet takes them down as their objects go. */
+async function removePods(client: Client, nodeName: string): Promise<void> {
+  const { items } = await client.list('pods', { fieldSelector: `spec.nodeName=${nodeName}` });
   await settleAll(
     'pods',
     items.map(({ metadata: { namespace, name } }) => async () => {

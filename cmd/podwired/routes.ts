@@ -8,6 +8,7 @@ import type { NetworkReport } from '../../lib/node-network/health/health.ts';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 
 export interface PodwireRoutes {
+  readonly identity: { readonly node: string; readonly role: 'server' | 'agent' };
   readonly images: ImageService;
   /** A shell script: the commands that built the Pod's network. @throws ApiError NotFound */
   explain(key: { namespace: string; name: string }): Promise<string>;
@@ -19,6 +20,7 @@ export interface PodwireRoutes {
 
 /**
  * Registers
+ * - GET /podwire/v1/node → {node, role}: who answers here
  * - GET /podwire/v1/images → {items: Image[]}
  * - POST /podwire/v1/images/pull {ref} → lines {progress} | {image} | {error}
  * - POST /podwire/v1/images/import {path, ref?} → likewise
@@ -29,6 +31,8 @@ export interface PodwireRoutes {
  */
 export function registerPodwireRoutes(app: FastifyInstance, services: PodwireRoutes): void {
   const { images } = services;
+  app.get('/podwire/v1/node', async () => services.identity);
+
   app.get('/podwire/v1/images', async () => ({ items: await images.list() }));
 
   app.post('/podwire/v1/images/pull', (request, reply) => {

@@ -1,6 +1,7 @@
 // exec from the client's side: a WebSocket with Kubernetes' channels, given as bytes in, bytes out, and an exit code.
 // Assumes a server that speaks v5.channel.k8s.io. Loaded only when something is executed.
 // Source: KEP-4006; channels 0 stdin, 1 stdout, 2 stderr, 3 error, 4 resize, 255 close.
+import type { Agent } from 'node:http';
 import { connect } from 'node:net';
 import WebSocket from 'ws';
 import type { ExecSession } from '../exec/session.ts';
@@ -26,11 +27,13 @@ export function execQuery({ command, container, tty = false, stdin = false }: Re
   return query.toString();
 }
 
-export function openExec(transport: HttpTransport, path: string): Promise<RemoteExec> {
-  const { host, port, socketPath } = transport.connection();
-  const socket = new WebSocket(`ws://${host}${port ? `:${port}` : ''}${path}`, ['v5.channel.k8s.io'], {
+export async function openExec(transport: HttpTransport, path: string): Promise<RemoteExec> {
+  const { host, port, socketPath, protocol, agent } = await transport.connection();
+  const name = host?.includes(':') ? `[${host}]` : host;
+  const scheme = protocol === 'https:' ? 'wss' : 'ws';
+  const socket = new WebSocket(`${scheme}://${name}${port ? `:${port}` : ''}${path}`, ['v5.channel.k8s.io'], {
     perMessageDeflate: false,
-    ...(socketPath ? { createConnection: () => connect(socketPath) } : {}),
+    ...(socketPath ? { createConnection: () => connect(socketPath) } : { agent: agent as Agent }),
   });
   return new Promise((resolve, reject) => {
     socket.once('error', (error) => reject(transport.failure(error)));

@@ -1,10 +1,26 @@
-// One HTTP request to podwired, over its Unix socket or a URL; failures become ApiErrors that say what to do.
-// Assumes plain node:http with keep-alive; nothing else is loaded, for the CLI's start-up time counts.
-// One connection a request under way.
-import { Agent, type IncomingMessage, type RequestOptions, request as startRequest } from 'node:http';
+// One HTTP request to podwired: over its Unix socket, a URL, or mutual TLS to whichever server answers.
+// Assumes node:http with keep-alive; nothing else is loaded for a socket, for the CLI's start-up time counts.
+// One connection a request under way. Failures become ApiErrors that say what to do.
+import {
+  Agent,
+  type ClientRequest,
+  type IncomingMessage,
+  type RequestOptions,
+  request as startRequest,
+} from 'node:http';
+import type { Credentials } from '../pki/certificate.ts';
+import type { AgentKeeper } from '../pki/peer.ts';
+import { splitServer } from '../pki/server-address.ts';
 import { ApiError, type FailureStatus } from './errors.ts';
 
-export type Target = { readonly socketPath: string } | { readonly url: string };
+/** Servers of one cluster, reached by mutual TLS. Both are asked anew for each request, for they may change. */
+export interface ServersTarget {
+  /** HOST:PORT each. */
+  readonly servers: () => readonly string[];
+  readonly credentials: () => Credentials;
+}
+
+export type Target = { readonly socketPath: string } | { readonly url: string } | ServersTarget;
 
 export interface HttpRequest {
   readonly method: string;
@@ -17,9 +33,22 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What node:http must be told to get there. */
+export type Connection = Pick<RequestOptions, 'host' | 'port' | 'socketPath' | 'protocol' | 'agent'>;
+
+/** Nothing was sent, so another server may be asked whatever the request is. */
+const unreachable: readonly string[] = [
+  ...['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT', 'EADDRNOTAVAIL', 'ENOTFOUND'],
+];
+const connectMs = 3000;
+const answerMs = 20_000;
+
 export class HttpTransport {
   readonly #target: Target;
   readonly #agent = new Agent({ keepAlive: true });
+  #tls: AgentKeeper | undefined;
+  /** Counts up with each server that did not do. */
+  #turn = 0;
 
   constructor(target: Target) {
     this.#target = target;
@@ -27,7 +56,7 @@ export class HttpTransport {
 
   /** Resolves with the answer's head when it is a success. @throws ApiError for any other, and when nobody answers. */
   async open(request: HttpRequest): Promise<IncomingMessage> {
-    const response = await this.#send(request);
+    const response = await this.#sendToAny(request);
     const code = response.statusCode ?? 0;
     if (code >= 200 && code < 300) return response;
     throw failureOf(code, await readText(response));
@@ -43,21 +72,55 @@ export class HttpTransport {
 
   close(): void {
     this.#agent.destroy();
+    this.#tls?.close();
   }
 
   /** Where node:http and ws must connect to. */
-  connection(): { host: string; port?: number; socketPath?: string } {
-    if ('socketPath' in this.#target) return { host: 'podwire', socketPath: this.#target.socketPath };
+  async connection(): Promise<Connection> {
+    if ('socketPath' in this.#target)
+      return { host: 'podwire', socketPath: this.#target.socketPath, agent: this.#agent };
+    if ('servers' in this.#target) {
+      const { AgentKeeper, aServer } = await import('../pki/peer.ts'); // the CLI has no use for it
+      this.#tls ??= new AgentKeeper(this.#target.credentials, aServer);
+      return { ...splitServer(this.#server()), protocol: 'https:', agent: this.#tls.get() };
+    }
     const { hostname, port } = new URL(this.#target.url);
-    return { host: hostname, port: Number(port || 80) };
+    return { host: hostname, port: Number(port || 80), agent: this.#agent };
   }
 
-  #send(request: HttpRequest): Promise<IncomingMessage> {
+  /** Tells that the connection given last did not do: the next request goes to another server. */
+  turnAway(): void {
+    this.#turn++;
+  }
+
+  #server(): string {
+    const servers = 'servers' in this.#target ? this.#target.servers() : [];
+    return servers[this.#turn % servers.length]!;
+  }
+
+  async #sendToAny(request: HttpRequest): Promise<IncomingMessage> {
+    const others = 'servers' in this.#target ? this.#target.servers().length : 0;
+    for (let tried = 0; ; tried++) {
+      const turn = this.#turn;
+      try {
+        return await this.#send(request, await this.connection());
+      } catch (cause) {
+        const error = cause as NodeJS.ErrnoException;
+        const failure = this.failure(error);
+        if (others === 0 || request.signal?.aborted) throw failure;
+        if (this.#turn === turn) this.turnAway();
+        // What may have been done already is not asked for twice.
+        const harmless = request.method === 'GET' || unreachable.includes(error.code ?? '');
+        if (!harmless || tried >= others) throw failure;
+      }
+    }
+  }
+
+  #send(request: HttpRequest, connection: Connection): Promise<IncomingMessage> {
     const body = encodeBody(request.body);
     const { signal } = request;
     const options: RequestOptions = {
-      ...this.connection(),
-      agent: this.#agent,
+      ...connection,
       method: request.method,
       path: request.path,
       headers: {
@@ -70,35 +133,67 @@ export class HttpTransport {
     };
     return new Promise((resolve, reject) => {
       const call = startRequest(options, resolve);
-      call.on('error', (error) => reject(this.failure(error)));
+      if (connection.protocol === 'https:') limitWait(call);
+      call.on('error', reject);
       call.end(body);
     });
   }
 
   /** What a broken connection means to a person. */
   failure(error: NodeJS.ErrnoException): ApiError {
+    const options = { cause: error };
+    if ('servers' in this.#target)
+      return new ApiError(
+        'ServiceUnavailable',
+        `the server ${this.#server()} does not answer: ${error.message}${clockHint(error)}`,
+        undefined,
+        options,
+      );
     const where = 'socketPath' in this.#target ? this.#target.socketPath : this.#target.url;
     if (error.code === 'EACCES' || error.code === 'EPERM')
       return new ApiError(
         'Forbidden',
         `${where}: permission denied; podwired's socket is root's: use sudo`,
         undefined,
-        { cause: error },
+        options,
       );
     if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED')
       return new ApiError(
         'ServiceUnavailable',
         `podwired does not answer at ${where} (${error.code}); start it with: podwire up`,
         undefined,
-        { cause: error },
+        options,
       );
     return new ApiError(
       'ServiceUnavailable',
       `the connection to podwired at ${where} broke: ${error.message}`,
       undefined,
-      { cause: error },
+      options,
     );
   }
+}
+
+/** A machine that is gone says nothing at all: neither a connection nor the head of an answer is waited for long. */
+export function limitWait(call: ClientRequest): void {
+  const giveUp = (what: string, code: string) => (): void => {
+    call.destroy(Object.assign(new Error(what), { code }));
+  };
+  let timer = setTimeout(giveUp(`no connection after ${connectMs / 1000} s`, 'ETIMEDOUT'), connectMs);
+  const answer = (): void => {
+    clearTimeout(timer);
+    timer = setTimeout(giveUp(`no answer after ${answerMs / 1000} s`, 'ESILENT'), answerMs);
+  };
+  call.once('socket', (socket) => {
+    if (socket.connecting) socket.once('secureConnect', answer);
+    else answer();
+  });
+  for (const end of ['response', 'upgrade', 'close'] as const) call.once(end, () => clearTimeout(timer));
+}
+
+/** OpenSSL's words for a certificate out of its time say nothing of clocks. */
+function clockHint({ code }: NodeJS.ErrnoException): string {
+  if (code !== 'CERT_NOT_YET_VALID' && code !== 'CERT_HAS_EXPIRED') return '';
+  return ` (${code}; this machine's clock says ${new Date().toISOString()}: is it right?)`;
 }
 
 function encodeBody(body: unknown): Buffer | undefined {

@@ -8,8 +8,11 @@ import { ApiError } from '../api/errors.ts';
 import type { ExecSession } from '../container/cri.ts';
 import { toApiError } from './content.ts';
 import { execOptions, type Query } from './queries.ts';
-import type { Registry } from './registry.ts';
-import type { ExecOptions, PodStreams } from '../api/streams.ts';
+import type { ExecOptions } from '../api/streams.ts';
+import { mustBeSomebody } from './access.ts';
+import { isMaster, type User, userOf } from './authn.ts';
+import { relayUpgrade } from './proxy.ts';
+import type { PodSource } from './routes-pods.ts';
 
 export const protocols = ['v5.channel.k8s.io', 'v4.channel.k8s.io'] as const;
 const channel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const;
@@ -18,26 +21,29 @@ const maxBuffered = 64 * 1024 * 1024;
 const path = /^\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/]+)\/exec$/;
 
 export class ExecEndpoint {
-  readonly #registry: Registry;
-  readonly #streams: PodStreams;
+  readonly #source: PodSource;
+  readonly #isAllowed: (user: User) => boolean;
   #server: WebSocketServer | undefined;
 
-  constructor(registry: Registry, streams: PodStreams) {
-    this.#registry = registry;
-    this.#streams = streams;
+  constructor(source: PodSource, isAllowed: (user: User) => boolean = isMaster) {
+    this.#source = source;
+    this.#isAllowed = isAllowed;
   }
 
   /** For the HTTP server's `upgrade` event; answers with a Status when there is nothing to upgrade to. */
   async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     socket.on('error', () => socket.destroy());
     try {
-      const { pod, options } = await this.#read(request);
+      const { pod, query } = await this.#read(request);
+      const remote = await this.#source.locate(pod);
+      if (remote) return await relayUpgrade({ request, socket, head }, remote);
+      const options = execOptions(pod, query);
       const server = await this.#webSocketServer();
       server.handleUpgrade(
         request,
         socket,
         head,
-        (client) => void serve(client, () => this.#streams.exec(pod, options), options),
+        (client) => void serve(client, () => this.#source.streams.exec(pod, options), options),
       );
     } catch (error) {
       refuseUpgrade(socket, toApiError(error));
@@ -50,6 +56,9 @@ export class ExecEndpoint {
   }
 
   async #read(request: IncomingMessage) {
+    const user = mustBeSomebody(userOf(request.socket));
+    if (!this.#isAllowed(user))
+      throw new ApiError('Forbidden', `"${user.name}" may not exec: ask on a server`);
     const url = new URL(request.url ?? '/', 'http://podwire');
     const [, namespace, name] = path.exec(url.pathname) ?? [];
     if (!namespace || !name)
@@ -65,8 +74,8 @@ export class ExecEndpoint {
         'BadRequest',
         `exec speaks the subprotocols ${protocols.join(' and ')}, not ${JSON.stringify(offered.join(', '))}`,
       );
-    const pod = await this.#registry.get('pods', { namespace: decode(namespace), name: decode(name) });
-    return { pod, options: execOptions(pod, queryOf(url)) };
+    const pod = await this.#source.find({ namespace: decode(namespace), name: decode(name) });
+    return { pod, query: queryOf(url) };
   }
 
   /** Loaded with the first exec: many daemons never see one. */

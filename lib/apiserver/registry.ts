@@ -22,6 +22,7 @@ import type { ApiObject, Binding, Kinds, Pod, Resource } from '../api/types.ts';
 import { validateMeta, validateMetaUpdate } from '../api/validation.ts';
 import { isStoreError, type Store, type StoreEntry } from '../store/store.ts';
 import { conflictError, existsError, forbiddenError } from './api-errors.ts';
+import type { User } from './authn.ts';
 import {
   type Body,
   carriedMetadata,
@@ -67,9 +68,11 @@ interface CreateOptions {
   readonly namespace?: string | undefined;
 }
 
-/** Everything is checked and filled in, and nothing is written. */
-interface DryRun {
+interface How {
+  /** Everything is checked and filled in, and nothing is written. */
   readonly dryRun?: boolean;
+  /** Who asks; absent: the daemon itself. */
+  readonly user?: User | undefined;
 }
 
 const bookmarkMs = 60_000;
@@ -147,7 +150,7 @@ export class Registry implements Client {
   async create<R extends Resource>(
     resource: R,
     object: unknown,
-    options: CreateOptions & DryRun = {},
+    options: CreateOptions & How = {},
   ): Promise<Kinds[R]> {
     const strategy = strategyOf(resource);
     const { object: draft, errors } = readBody(resource, object);
@@ -160,8 +163,9 @@ export class Registry implements Client {
     );
     if (base) draft.metadata.name = generateName(base);
     strategy.setDefaults(draft);
+    const { user, dryRun = false } = options;
     for (const admit of this.#options.admit)
-      await admit({ operation: 'CREATE', resource, object: draft, dryRun: options.dryRun ?? false });
+      await admit({ operation: 'CREATE', resource, object: draft, dryRun, user });
     strategy.prepareCreate(draft);
     refuse(resource, draft, [
       ...errors,
@@ -185,14 +189,15 @@ export class Registry implements Client {
     }
   }
 
-  async update<R extends Resource>(resource: R, object: Kinds[R]): Promise<Kinds[R]> {
+  async update<R extends Resource>(resource: R, object: Kinds[R], how: How = {}): Promise<Kinds[R]> {
     let first: Body | undefined = readBody(resource, object);
     const key = keyIn(resource, first.object);
-    return this.#change(resource, key, () => {
+    const read = (): Body => {
       const body = first ?? readBody(resource, object);
       first = undefined; // it is changed on the way; another attempt needs its own copy
       return body;
-    });
+    };
+    return this.#change(resource, key, read, how);
   }
 
   async updateStatus<R extends Resource>(resource: R, object: Kinds[R]): Promise<Kinds[R]> {
@@ -203,7 +208,7 @@ export class Registry implements Client {
     resource: R,
     key: ObjectKey,
     patch: object,
-    options: PatchOptions & DryRun = {},
+    options: PatchOptions & How = {},
   ): Promise<Kinds[R]> {
     const apply = (current: ApiObject): ApiObject => {
       const patched = applyPatch(current, patch, options.type ?? 'merge') as ApiObject;
@@ -281,7 +286,7 @@ export class Registry implements Client {
     resource: R,
     key: ObjectKey,
     read: (current: ApiObject) => Body,
-    how: DryRun = {},
+    how: How = {},
   ): Promise<Kinds[R]> {
     const strategy = strategyOf(resource);
     return (await this.#table.retry(resource, key, async (entry) => {
@@ -294,7 +299,10 @@ export class Registry implements Client {
       if (strategy.statusType) (next as Pod).status = (old as Pod).status!;
       strategy.setDefaults(next);
       for (const admit of this.#options.admit)
-        await admit({ operation: 'UPDATE', resource, object: next, old, dryRun: how.dryRun ?? false });
+        await admit({
+          ...{ operation: 'UPDATE', resource, object: next, old },
+          ...{ dryRun: how.dryRun ?? false, user: how.user },
+        });
       errors.push(...validateMeta(next.metadata, strategy.metaRules), ...strategy.validate(next));
       refuse(resource, next, [...errors, ...strategy.validateUpdate(next, old)]);
       return how.dryRun ? next : this.#commitChange(resource, next, entry);

@@ -7,6 +7,8 @@ import { sendJson } from './content.ts';
 
 /** Kubernetes' version whose shapes we serve. */
 const kubernetes = { major: '1', minor: '34' };
+const users = { config: { access: 'users' as const } };
+const anybody = { config: { access: 'anybody' as const } };
 const verbs = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 
 export function addDiscovery(
@@ -24,21 +26,23 @@ export function addDiscovery(
     compiler: `node ${process.version}`,
     platform: `${platform}/${arch === 'x64' ? 'amd64' : arch}`,
   };
-  app.get('/api', (_request, reply) => sendJson(reply, 200, apiVersions));
+  app.get('/api', users, (_request, reply) => sendJson(reply, 200, apiVersions));
   const groups = groupVersions.filter((one) => one.includes('/')).map(groupOf);
-  app.get('/apis', (_request, reply) =>
+  app.get('/apis', users, (_request, reply) =>
     sendJson(reply, 200, { kind: 'APIGroupList', apiVersion: 'v1', groups }),
   );
   for (const group of groups)
-    app.get(`/apis/${group.name}`, (_request, reply) =>
+    app.get(`/apis/${group.name}`, users, (_request, reply) =>
       sendJson(reply, 200, { kind: 'APIGroup', apiVersion: 'v1', ...group }),
     );
   for (const groupVersion of groupVersions)
-    app.get(groupPath(groupVersion), (_request, reply) => sendJson(reply, 200, resourceList(groupVersion)));
-  app.get('/version', (_request, reply) => sendJson(reply, 200, versionInfo));
+    app.get(groupPath(groupVersion), users, (_request, reply) =>
+      sendJson(reply, 200, resourceList(groupVersion)),
+    );
+  app.get('/version', anybody, (_request, reply) => sendJson(reply, 200, versionInfo));
   for (const path of ['/healthz', '/livez'])
-    app.get(path, (_request, reply) => reply.type('text/plain').send('ok'));
-  app.get('/readyz', (_request, reply) => {
+    app.get(path, anybody, (_request, reply) => reply.type('text/plain').send('ok'));
+  app.get('/readyz', anybody, (_request, reply) => {
     const ready = options.isReady();
     return reply
       .code(ready ? 200 : 503)

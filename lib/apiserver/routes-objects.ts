@@ -8,6 +8,7 @@ import { groupPath, type ResourceInfo, resources } from '../api/resources.ts';
 import { checkSchema } from '../api/schema.ts';
 import { tableOf } from '../api/table.ts';
 import type { ApiObject, Kinds } from '../api/types.ts';
+import { requestUser, type Verb } from './access.ts';
 import { includeObject, sendJson, toApiError, wantsTable } from './content.ts';
 import { fieldErrorsToApiError } from '../api/field-errors.ts';
 import { goneSignal, writeChunk } from './http-stream.ts';
@@ -28,8 +29,10 @@ export function addObjectRoutes(app: FastifyInstance, registry: Registry): void 
     const all = `${base}/${info.resource}`;
     const collection = info.namespaced ? `${base}/namespaces/:namespace/${info.resource}` : all;
     const one = `${collection}/:name`;
-    const on = (method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', url: string, handler: Handler): void => {
-      app.route<Route>({ method, url, handler });
+    const on = (method: Method, url: string, handler: Handler, subresource?: 'status'): void => {
+      const verb = url.endsWith(info.resource) ? collectionVerbs[method] : objectVerbs[method];
+      const access = { verb, resource: info.resource, ...(subresource ? { subresource } : {}) };
+      app.route<Route>({ method, url, handler, config: { access } });
     };
     if (info.namespaced) on('GET', all, handlers.list);
     on('GET', collection, handlers.list);
@@ -40,11 +43,25 @@ export function addObjectRoutes(app: FastifyInstance, registry: Registry): void 
     on('PATCH', one, handlers.patch);
     on('DELETE', one, handlers.delete);
     if (!info.hasStatus) continue;
-    on('GET', `${one}/status`, handlers.get);
-    on('PUT', `${one}/status`, handlers.updateStatus);
-    on('PATCH', `${one}/status`, handlers.patchStatus);
+    on('GET', `${one}/status`, handlers.get, 'status');
+    on('PUT', `${one}/status`, handlers.updateStatus, 'status');
+    on('PATCH', `${one}/status`, handlers.patchStatus, 'status');
   }
 }
+
+type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+const objectVerbs: Readonly<Record<Method, Verb>> = {
+  GET: 'get',
+  POST: 'create',
+  PUT: 'update',
+  PATCH: 'patch',
+  DELETE: 'delete',
+};
+const collectionVerbs: Readonly<Record<Method, Verb>> = {
+  ...objectVerbs,
+  GET: 'list',
+  DELETE: 'deletecollection',
+};
 
 const patchTypes: Readonly<Record<string, PatchType>> = {
   'application/merge-patch+json': 'merge',
@@ -76,7 +93,7 @@ class ObjectHandlers {
 
   readonly create: Handler = async (request, reply) => {
     const { namespace } = request.params;
-    const options = { namespace, dryRun: isDryRun(request) };
+    const options = { namespace, dryRun: isDryRun(request), user: requestUser(request) };
     return this.#send(
       request,
       reply,
@@ -86,7 +103,13 @@ class ObjectHandlers {
   };
 
   readonly update: Handler = async (request, reply) =>
-    this.#send(request, reply, await this.#registry.update(this.#info.resource, this.#namedBody(request)));
+    this.#send(
+      request,
+      reply,
+      await this.#registry.update(this.#info.resource, this.#namedBody(request), {
+        user: requestUser(request),
+      }),
+    );
 
   readonly updateStatus: Handler = async (request, reply) =>
     this.#send(
@@ -133,7 +156,8 @@ class ObjectHandlers {
         'UnsupportedMediaType',
         `a patch must be one of ${Object.keys(patchTypes).join(', ')}`,
       );
-    const options = { type, dryRun: isDryRun(request), ...(subresource ? { subresource } : {}) };
+    const how = { dryRun: isDryRun(request), user: requestUser(request) };
+    const options = { type, ...how, ...(subresource ? { subresource } : {}) };
     return this.#send(
       request,
       reply,

@@ -1,13 +1,22 @@
 // What only Pods have over HTTP: their log, and being bound to a node. exec is a WebSocket (exec-socket.ts).
-// Assumes PodStreams does the work. Memory is bounded by the client's reading.
+// Assumes PodStreams does the work, or the Pod's own node. Memory is bounded by the client's reading.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { Binding } from '../api/types.ts';
+import type { PodStreams } from '../api/streams.ts';
+import type { Binding, Pod } from '../api/types.ts';
 import { messageOf } from '../exec/errors.ts';
 import { sendJson } from './content.ts';
 import { goneSignal, writeChunk } from './http-stream.ts';
+import { type LocateNode, relay } from './proxy.ts';
 import { logOptions, type Query } from './queries.ts';
 import type { Registry } from './registry.ts';
-import type { PodStreams } from '../api/streams.ts';
+
+/** Where Pods and what streams from them are found. */
+export interface PodSource {
+  find(key: { namespace: string; name: string }): Promise<Pod>;
+  /** Of this machine's own Pods. */
+  readonly streams: PodStreams;
+  readonly locate: LocateNode;
+}
 
 interface Route {
   Params: { namespace: string; name: string };
@@ -17,37 +26,34 @@ const pod = '/api/v1/namespaces/:namespace/pods/:name';
 /** So long a log that says nothing may take to fail before we answer that all is well. */
 const silenceMs = 100;
 
-export function addPodRoutes(app: FastifyInstance, registry: Registry, streams: PodStreams): void {
-  app.get<Route>(`${pod}/log`, (request, reply) => sendLog(request, reply, { registry, streams }));
+export function addLogRoute(app: FastifyInstance, source: PodSource): void {
+  app.get<Route>(`${pod}/log`, (request, reply) => sendLog(request, reply, source));
+}
+
+export function addBindingRoutes(app: FastifyInstance, registry: Registry): void {
+  const success = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 };
   app.post<Route>(`${pod}/binding`, async (request, reply) => {
     await registry.bind(request.params, request.body as Binding);
-    return sendJson(reply, 201, {
-      kind: 'Status',
-      apiVersion: 'v1',
-      metadata: {},
-      status: 'Success',
-      code: 201,
-    });
+    return sendJson(reply, 201, success);
   });
   app.post<Route>('/api/v1/namespaces/:namespace/bindings', async (request, reply) => {
     const body = request.body as Binding;
     await registry.bind({ ...request.params, name: body?.metadata?.name ?? '' }, body);
-    return sendJson(reply, 201, {
-      kind: 'Status',
-      apiVersion: 'v1',
-      metadata: {},
-      status: 'Success',
-      code: 201,
-    });
+    return sendJson(reply, 201, success);
   });
 }
 
 async function sendLog(
   request: FastifyRequest<Route>,
   reply: FastifyReply,
-  { registry, streams }: { registry: Registry; streams: PodStreams },
-): Promise<undefined> {
-  const object = await registry.get('pods', request.params);
+  { find, streams, locate }: PodSource,
+): Promise<FastifyReply | undefined> {
+  const object = await find(request.params);
+  const remote = await locate(object);
+  if (remote) {
+    await relay(request.raw, reply.raw, remote);
+    return reply.hijack();
+  }
   const options = logOptions(object, request.query);
   const gone = goneSignal(reply.raw);
   const chunks = streams.logs(object, options, gone)[Symbol.asyncIterator]();

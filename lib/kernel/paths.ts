@@ -28,6 +28,8 @@ export interface NodePaths {
   readonly pods: string;
   /** /var/lib/podwire/cni: leases and the runtime's result cache */
   readonly cni: string;
+  /** /var/lib/podwire/pki: certificates and keys */
+  readonly pki: string;
   /** /etc/podwire */
   readonly etc: string;
   /** /etc/podwire/manifests: static Pods */
@@ -62,6 +64,7 @@ export function nodePaths(root = '/'): NodePaths {
     overlay: join(state, 'overlay'),
     pods: join(state, 'pods'),
     cni: join(state, 'cni'),
+    pki: join(state, 'pki'),
     etc,
     manifests: join(etc, 'manifests'),
     seccomp: join(etc, 'seccomp'),

@@ -292,9 +292,12 @@ export class Kubelet {
     this.#workers.wake(uid);
   }
 
-  /** True for the uid of a static Pod of this node: only the kubelet makes mirrors, and only of those. */
-  isStaticUid(uid: string): boolean {
-    return this.#pods.get(uid)?.isStatic ?? false;
+  /** A Pod of this node as it is known here, whether the API can be asked or not. */
+  findPod({ namespace, name }: { namespace: string; name: string }): Pod | undefined {
+    for (const { pod, lastStatus } of this.#pods.values())
+      if (pod.metadata.name === name && pod.metadata.namespace === namespace)
+        return lastStatus ? { ...pod, status: lastStatus } : pod;
+    return undefined;
   }
 
   async #sync(uid: string): Promise<SyncOutcome> {

@@ -21,6 +21,8 @@ export interface NodeInput {
   /** e.g. crun://1.8.1 */
   readonly runtimeVersion: string;
   readonly maxPods: number;
+  /** Where this node serves its Pods' logs and exec to servers; 0: nowhere. */
+  readonly port?: () => number;
 }
 
 /** Kubernetes' names of architectures. */
@@ -216,7 +218,7 @@ function nodeStatus(
       osImage: os,
       systemUUID: (readIfThere('/sys/class/dmi/id/product_uuid') ?? '').trim(),
     },
-    daemonEndpoints: { kubeletEndpoint: { Port: 0 } },
+    daemonEndpoints: { kubeletEndpoint: { Port: input.port?.() ?? 0 } },
   };
 }
 

@@ -1,0 +1,80 @@
+// The verbs that are about several machines: token, join, kubeconfig; and the flags that make a node what it is.
+// Assumes argv went through normalizeArgv.
+import { type Command, Option } from 'commander';
+import { action, examples } from './action.ts';
+
+export function addJoinVerbs(program: Command): void {
+  program.commandsGroup('Several machines:');
+  const token = program
+    .command('token')
+    .description('the words by which other machines join: create, list, delete');
+  token
+    .command('create')
+    .description('print the line that makes another machine a node of this cluster')
+    .option('--ttl <duration>', 'how long it may be used (default: 24h)')
+    .option(
+      '--listen <addr:port>',
+      'where the API is opened to other machines, the first time (default: :6443)',
+    )
+    .option('--advertise-address <ip>', 'the address by which they reach this machine (default: all it has)')
+    .addHelpText(
+      'after',
+      examples('podwire token create', 'podwire token create --advertise-address 192.168.56.10'),
+    )
+    .action(action(async () => (await import('./verbs/token.ts')).runTokenCreate));
+  token
+    .command('list')
+    .alias('ls')
+    .description('tokens that still hold')
+    .action(action(async () => (await import('./verbs/token.ts')).runTokenList));
+  token
+    .command('delete')
+    .alias('rm')
+    .description('nobody joins by it any more; who has joined stays')
+    .argument('<ids...>')
+    .action(action(async () => (await import('./verbs/token.ts')).runTokenDelete));
+  const join = program
+    .command('join')
+    .description('make this machine a node of a cluster; "podwire up" starts it as that from then on')
+    .argument('<token>', 'what "podwire token create" printed on a server')
+    .addHelpText(
+      'after',
+      examples('podwire join pw1.…', 'podwire join pw1.… --node-name two --node-ip 192.168.56.11'),
+    )
+    .action(action(async () => (await import('./verbs/join.ts')).runJoin));
+  addNodeFlags(join);
+  program
+    .command('kubeconfig')
+    .description('print a kubeconfig with a certificate for kubectl')
+    .option('--server <host:port>', 'the server to name in it (default: this one)')
+    .option('--ttl <duration>', 'how long its certificate lives (default: a year)')
+    .addHelpText(
+      'after',
+      examples(
+        'podwire kubeconfig > podwire.kubeconfig',
+        'kubectl --kubeconfig podwire.kubeconfig get nodes',
+      ),
+    )
+    .action(action(async () => (await import('./verbs/kubeconfig.ts')).runKubeconfig));
+}
+
+/** Of `up` and `join` alike; they go on to podwired. */
+export function addNodeFlags(command: Command): void {
+  command
+    .option('--pod-cidr <cidr>', "this node's subnet, given by hand (default: one of the cluster's)")
+    .addOption(new Option('--runtime <name>', 'OCI runtime').choices(['crun', 'runc']))
+    .option('--node-name <name>', "this node's name (default: the host name)")
+    .option(
+      '--node-ip <ip>',
+      "this node's address (default: the one of the default route; of an agent, the one towards its server)",
+    )
+    .option(
+      '--node-port <port>',
+      "this node's TLS port, where servers ask for logs and exec (default: 10250)",
+    )
+    .option(
+      '--allowed-unsafe-sysctls <names>',
+      'sysctls that Pods may set beside the safe ones, e.g. net.core.*',
+    )
+    .option('--log-level <level>', 'debug, info, warn or error');
+}

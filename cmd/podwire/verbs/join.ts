@@ -1,0 +1,34 @@
+// `podwire join TOKEN`: makes this machine a node of the cluster that the token is of, and starts podwired as its agent.
+// `podwire leave`: makes it a machine of its own again. Assumes root. The token's secret is sent to no one but a server
+// whose CA the token's hash proves.
+import { hostname } from 'node:os';
+import { UsageError } from '../errors.ts';
+import type { Context } from '../context.ts';
+import { type DaemonFlags, health, startPodwired } from '../daemon.ts';
+
+export async function runJoin(context: Context, text: string, flags: DaemonFlags): Promise<void> {
+  const { parseToken } = await import('../../../lib/pki/join-token.ts');
+  const token = parseToken(text);
+  if (process.getuid?.() !== 0) throw new UsageError('joining needs root: use sudo');
+  if ((await health(context)) !== 'absent')
+    throw new UsageError('podwired runs on this machine already: podwire down, and join then');
+  const { joinCluster } = await import('../../../lib/pki/join-client.ts');
+  const membership = await import('../../../lib/pki/membership.ts');
+  const { pki } = context.paths;
+  const name = flags.nodeName ?? hostname().toLowerCase();
+  const joined = await joinCluster<{ servers: readonly string[] }>({
+    token,
+    name,
+    address: flags.nodeIp,
+    machineId: membership.ensureMachineId(pki),
+    podCidrs: flags.podCidr?.split(','),
+  });
+  const { address, server, settings, credentials } = joined;
+  // The server that answered first is asked first.
+  const servers = [server, ...settings.servers.filter((one) => one !== server)];
+  membership.writeCredentials(pki, credentials);
+  membership.writeMembership(pki, { name, address, settings: { ...settings, servers } });
+  context.out(`joined the cluster of ${server} as node "${name}" at ${address}\n`);
+  const { pid, ms } = await startPodwired(context, flags);
+  context.out(`podwired is ready after ${(ms / 1000).toFixed(2)} s (pid ${pid}) on ${context.socket}\n`);
+}

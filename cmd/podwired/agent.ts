@@ -1,0 +1,169 @@
+// The role agent: a node whose API is that of the cluster's servers, reached by mutual TLS with the node's certificate.
+// Assumes the machine has joined (podwire join). Pods go on whether a server answers or not; what comes from a server
+// waits until one does.
+import { setTimeout } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { HttpClient } from '../../lib/api/http-client.ts';
+import { createNodeServer } from '../../lib/apiserver/node-server.ts';
+import { clusterRanges } from '../../lib/controllers/cluster-ranges.ts';
+import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
+import { checkValidity, type Credentials, newKey, validityOf } from '../../lib/pki/certificate.ts';
+import { createRequest } from '../../lib/pki/issue.ts';
+import {
+  type Membership,
+  readCredentials,
+  readMembership,
+  writeCredentials,
+  writeMembership,
+} from '../../lib/pki/membership.ts';
+import { listenAnywhere } from './cluster-access.ts';
+import { type Daemon, type DaemonOptions, makeFolders } from './daemon.ts';
+import { rememberFlags } from './flags.ts';
+import { forwardToServer } from './forward.ts';
+import { checkGround, prepareNode } from './node.ts';
+import { checkHost } from './node-facts.ts';
+import { purgeNode } from './purge.ts';
+import { keepRenewed } from './renewal.ts';
+import { registerPodwireRoutes } from './routes.ts';
+import type { Settings } from './settings.ts';
+
+const retryMs = 1000;
+const settingsMs = 60_000;
+
+export async function startAgent(given: DaemonOptions, log: Logger): Promise<Daemon> {
+  const { paths } = given;
+  const stop = new AbortController();
+  const { signal } = stop;
+  const cluster = openMembership(given);
+  const { name } = cluster.membership;
+  const options = { ...given, ...cluster.membership.settings, nodeName: name, nodeIp: cluster.nodeIp };
+  let nodePort = 0;
+  const nodeOptions = { ...options, name, log, port: () => nodePort };
+  const ground = checkGround(nodeOptions);
+  checkHost(options, clusterRanges(options));
+  makeFolders(paths);
+  const target = {
+    servers: () => cluster.membership.settings.servers,
+    credentials: () => cluster.credentials,
+  };
+  const client = new HttpClient(target);
+  const running = await prepareNode(nodeOptions, client, ground);
+  const { kubelet, images, streams } = running;
+  const find = async (key: { namespace: string; name: string }) =>
+    kubelet.findPod(key) ?? (await client.get('pods', key));
+  let ready = false;
+  const forward = forwardToServer(target, name);
+  const server = await createNodeServer({
+    source: { find, streams },
+    isReady: () => ready,
+    forward: forward.relay,
+    onError: (error) => log.error({ err: error }, error.message),
+    register: (app) =>
+      registerPodwireRoutes(app, {
+        identity: { node: name, role: 'agent' },
+        images,
+        explain: async (key) => running.explain(await find(key)),
+        networkReport: () => running.networkReport(),
+        purge: () => purgeNode({ paths, client, kubelet, nodeName: name, log }),
+      }),
+  });
+  await server.listen(paths.socket);
+  const listener = await listenAnywhere(server, { host: '', port: given.nodePort }, cluster.credentials);
+  nodePort = listener.port;
+  const { paths: _, ...flags } = given;
+  rememberFlags(paths, flags);
+  const begun = (async () => {
+    await untilServerAnswers(client, { log, signal });
+    await refreshSettings(client, cluster).catch(() => {}); // those of the last time do
+    await running.start();
+    ready = true;
+    log.info({ socket: paths.socket, node: name, servers: target.servers() }, 'podwired is ready');
+  })();
+  keepRenewed({
+    what: "the node's certificate",
+    current: () => cluster.credentials.cert,
+    renew: async () => {
+      await renew(client, cluster);
+      listener.renew(cluster.credentials);
+    },
+    log,
+    signal,
+  });
+  const settingsTimer = setInterval(() => {
+    refreshSettings(client, cluster).catch(() => {}); // the next one tells
+  }, settingsMs).unref();
+  await begun;
+  return {
+    close: async () => {
+      stop.abort();
+      clearInterval(settingsTimer);
+      await server.close();
+      forward.close();
+      await running.close();
+      client.close();
+    },
+  };
+}
+
+interface Cluster {
+  readonly folder: string;
+  membership: Membership<Settings>;
+  credentials: Credentials;
+  /** Of this node. */
+  readonly nodeIp: string;
+}
+
+/** @throws PodwireError NOT_JOINED, NAME_CHANGED, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID, PKI_FILES */
+function openMembership({ paths: { pki }, nodeName, nodeIp }: DaemonOptions): Cluster {
+  const membership = readMembership<Settings>(pki);
+  if (!membership)
+    throw new PodwireError(
+      'NOT_JOINED',
+      'this machine has not joined a cluster: run the line that "podwire token create" prints on a server',
+    );
+  const { name, address } = membership;
+  if (nodeName !== undefined && nodeName !== name)
+    throw new PodwireError(
+      'NAME_CHANGED',
+      `--node-name ${nodeName}: this machine joined as "${name}"; to change it, join again with a new token`,
+    );
+  const credentials = readCredentials(pki);
+  checkValidity(validityOf(credentials.cert), { what: `the certificate of node "${name}"`, now: Date.now() });
+  return { folder: pki, membership, credentials, nodeIp: nodeIp ?? address };
+}
+
+/** A server that is starting, or not reachable yet, is waited for: Pods go on meanwhile. */
+async function untilServerAnswers(
+  client: HttpClient,
+  { log, signal }: { log: Logger; signal: AbortSignal },
+): Promise<void> {
+  let told: string | undefined;
+  while (!signal.aborted) {
+    try {
+      await client.request('GET', '/api');
+      return;
+    } catch (error) {
+      if (told !== messageOf(error)) log.warn(`waiting for a server: ${messageOf(error)}`);
+      told = messageOf(error);
+      await setTimeout(retryMs, undefined, { signal }).catch(() => {});
+    }
+  }
+}
+
+async function refreshSettings(client: HttpClient, cluster: Cluster): Promise<void> {
+  const settings = await client.request<Settings>('GET', '/podwire/v1/cluster');
+  if (JSON.stringify(settings) === JSON.stringify(cluster.membership.settings)) return;
+  cluster.membership = { ...cluster.membership, settings };
+  writeMembership(cluster.folder, cluster.membership);
+}
+
+async function renew(client: HttpClient, cluster: Cluster): Promise<void> {
+  const key = newKey();
+  const request = await createRequest(key);
+  const { certificate } = await client.request<{ certificate: string }>('POST', '/podwire/v1/renew', {
+    request,
+  });
+  const { ca } = cluster.credentials;
+  cluster.credentials = { ca, cert: certificate, key };
+  writeCredentials(cluster.folder, cluster.credentials);
+}
