@@ -11,6 +11,7 @@ import type {
   WatchEvent,
   WatchOptions,
 } from './client.ts';
+import { initialEventsEnd } from './client.ts';
 import { ApiError, type FailureStatus } from './errors.ts';
 import type { RemoteExec, RemoteExecOptions } from './http-exec.ts';
 import { type HttpRequest, HttpTransport, type Target } from './http-transport.ts';
@@ -34,6 +35,9 @@ const patchContent = {
   strategic: 'application/strategic-merge-patch+json',
   json: 'application/json-patch+json',
 } as const;
+
+const isInitialEnd = (event: WatchEvent<ApiObject>): boolean =>
+  event.type === 'BOOKMARK' && event.object.metadata.annotations?.[initialEventsEnd] === 'true';
 
 export class HttpClient implements Client {
   readonly #transport: HttpTransport;
@@ -75,7 +79,9 @@ export class HttpClient implements Client {
         for await (const line of linesOf(response)) {
           const event = JSON.parse(line) as WatchEvent<Kinds[R]> | { type: 'ERROR'; object: FailureStatus };
           if (event.type === 'ERROR') throw ApiError.fromStatus(event.object);
-          resourceVersion = event.object.metadata.resourceVersion;
+          // Initial events come in no order of revisions: cut off among them, the watch begins anew.
+          if (resourceVersion !== undefined || isInitialEnd(event))
+            resourceVersion = event.object.metadata.resourceVersion;
           yield event;
           if (signal.aborted) return;
         }

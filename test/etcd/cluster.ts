@@ -36,6 +36,8 @@ export interface EtcdTls {
 export interface EtcdCluster {
   /** `127.0.0.1:PORT` each. */
   readonly endpoints: readonly string[];
+  /** Which member leads now. */
+  leader(): Promise<number>;
   /** SIGKILL, and gone when it resolves. */
   kill(member: number): Promise<void>;
   /** SIGSTOP and SIGCONT: it is there and says nothing. */
@@ -100,6 +102,7 @@ export async function startEtcd(members: number, tls?: EtcdTls): Promise<EtcdClu
   }
   return {
     endpoints: all.map((at) => `127.0.0.1:${client(at)}`),
+    leader: () => leaderOf(all.map(metrics)),
     kill,
     freeze: (at) => void running.get(at)?.kill('SIGSTOP'),
     thaw: (at) => void running.get(at)?.kill('SIGCONT'),
@@ -128,4 +131,20 @@ async function healthy(port: number, child: ChildProcess, log: string): Promise<
     if (/"health":\s*"true"/.test(answer)) return;
   }
   throw new Error(`etcd was not healthy within ${startMs} ms`);
+}
+
+async function leaderOf(ports: readonly number[]): Promise<number> {
+  for (const end = Date.now() + startMs; Date.now() < end; await sleep(50)) {
+    const texts = await Promise.all(
+      ports.map((port) =>
+        fetch(`http://127.0.0.1:${port}/metrics`).then(
+          (reply) => reply.text(),
+          () => '',
+        ),
+      ),
+    );
+    const leader = texts.findIndex((text) => /^etcd_server_is_leader 1$/m.test(text));
+    if (leader >= 0) return leader;
+  }
+  throw new Error(`no etcd leads within ${startMs} ms`);
 }

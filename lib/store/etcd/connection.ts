@@ -18,7 +18,10 @@ export interface ConnectionOptions {
   readonly endpoints: readonly string[];
   /** Absent: plain text. */
   readonly tls?: TlsFiles | undefined;
-  /** How long one member may take to answer. An election takes one to two seconds. */
+  /**
+   * How long one member may take to answer. An election takes one to two seconds; what a member had passed on to a leader that
+   * died is never answered.
+   */
   readonly attemptMs: number;
   /** How long a call may take with all its attempts. */
   readonly callMs: number;
@@ -31,7 +34,11 @@ type Unary = (
   options: { deadline: number },
   done: (error: ServiceError | null, reply: never) => void,
 ) => void;
-type Member = { readonly endpoint: string; readonly client: Client };
+interface Member {
+  readonly endpoint: string;
+  readonly client: Client;
+  readonly streams: Set<WatchCall>;
+}
 
 const channelOptions = {
   'grpc.max_receive_message_length': -1,
@@ -81,6 +88,7 @@ export class Connection {
     const members = options.endpoints.map((endpoint) => ({
       endpoint,
       client: new Etcd(`dns:${endpoint}`, credentials, channelOptions),
+      streams: new Set<WatchCall>(),
     }));
     // A member that has lost its cluster then ends its watches instead of being silent.
     const hasLeader = new grpc.Metadata();
@@ -128,12 +136,14 @@ export class Connection {
     return Promise.allSettled(this.#members.map((member) => this.#ask(member, method, request)));
   }
 
-  /** A stream of watches; `leave` says that its member has failed. */
-  watch(): { stream: WatchCall; endpoint: string; leave: () => void } {
+  /** A stream of watches; `leave` says that its member has failed. It is cancelled when a call finds that out. */
+  watch(): { stream: WatchCall; leave: () => void } {
     const member = this.#members[this.#current]!;
     const open = (member.client as unknown as Record<'Watch', (metadata: object) => WatchCall>).Watch;
     const stream = open.call(member.client, this.#hasLeader);
-    return { stream, endpoint: member.endpoint, leave: () => this.#leave(member) };
+    member.streams.add(stream);
+    stream.on('close', () => member.streams.delete(stream));
+    return { stream, leave: () => this.#leave(member) };
   }
 
   close(): void {
@@ -165,8 +175,11 @@ export class Connection {
     });
   }
 
+  /** Its watches are not waited for either: a member that hangs would keep them for as long as the keepalive takes. */
   #leave(member: Member): void {
-    if (this.#members[this.#current] === member) this.#current = (this.#current + 1) % this.#members.length;
+    if (this.#members[this.#current] !== member) return;
+    this.#current = (this.#current + 1) % this.#members.length;
+    for (const stream of member.streams) stream.cancel();
   }
 }
 
