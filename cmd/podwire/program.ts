@@ -98,8 +98,8 @@ function addNodeVerbs(program: Command): void {
 function addObjectVerbs(program: Command): void {
   program.commandsGroup('Objects:');
   for (const verb of ['apply', 'create'] as const) {
-    program
-      .command(verb)
+    const command = program.command(verb);
+    command
       .description(
         verb === 'apply' ? 'create or change objects from manifests' : 'create objects from manifests',
       )
@@ -126,6 +126,7 @@ function addObjectVerbs(program: Command): void {
           return verb === 'apply' ? runApply : runCreate;
         }),
       );
+    if (verb === 'create') addCreateData(command);
   }
   program
     .command('get')
@@ -162,7 +163,7 @@ function addObjectVerbs(program: Command): void {
   program
     .command('describe')
     .description('tell all about objects: state, events, where the start-up time went')
-    .argument('[type]', 'pod, node or namespace; or pod/NAME')
+    .argument('[type]', 'pod, node, namespace, configmap or secret; or pod/NAME')
     .argument('[names...]')
     .option('-A, --all-namespaces', 'in every namespace')
     .addOption(selector)
@@ -182,6 +183,39 @@ type GetFlags = { headers?: boolean } & object;
 
 const words = (type: string | undefined, names: readonly string[]): string[] =>
   type === undefined ? [] : [type, ...names];
+
+/** `create configmap` and `create secret generic`. */
+function addCreateData(create: Command): void {
+  const literal = new Option('--from-literal <key=value>', 'a key with its value; may be repeated').argParser(
+    collect,
+  );
+  const file = new Option(
+    '--from-file <source>',
+    'FILE, KEY=FILE, or a folder of files; may be repeated',
+  ).argParser(collect);
+  create
+    .command('configmap')
+    .alias('cm')
+    .description('create a ConfigMap from values and files')
+    .argument('<name>')
+    .addOption(literal)
+    .addOption(file)
+    .addHelpText(
+      'after',
+      examples('podwire create configmap web --from-literal=color=red --from-file=page.html'),
+    )
+    .action(action(async () => (await import('./verbs/create-data.ts')).runCreateConfigMap));
+  create
+    .command('secret')
+    .description('create a Secret from values and files')
+    .argument('<kind>', 'generic')
+    .argument('<name>')
+    .addOption(literal)
+    .addOption(file)
+    .option('--type <type>', 'the type of the Secret (default: Opaque)')
+    .addHelpText('after', examples('podwire create secret generic db --from-file=password=./password.txt'))
+    .action(action(async () => (await import('./verbs/create-data.ts')).runCreateSecret));
+}
 
 function addDeleteAndWait(program: Command): void {
   program

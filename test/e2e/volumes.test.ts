@@ -321,7 +321,7 @@ t.test('volumes', async (t) => {
       const waiting = await node.until('noenv', (p) => reason(p)?.reason === 'CreateContainerConfigError');
       t.equal(reason(waiting)?.message, 'secret "later" not found');
       await help.event('noenv', 'Failed', 'Error: secret "later" not found');
-      await help.object('Secret', 'later', { stringData: { y: 'topsecret' } });
+      await node.podwire(['create', 'secret', 'generic', 'later', '--from-literal=y=topsecret']);
       await node.until('noenv', (p) => reason(p)?.message === "couldn't find key x in Secret default/later");
       await help.object('Secret', 'later', { stringData: { x: 'topsecret' } });
       const begin = Date.now();
@@ -331,7 +331,10 @@ t.test('volumes', async (t) => {
       const describe = await node.podwire(['describe', 'pod', 'noenv']);
       const events = JSON.stringify((await node.client.list('events')).items);
       const log = readFileSync(join(node.paths.logs, 'podwired.log'), 'utf8');
-      for (const [where, text] of Object.entries({ describe: describe.stdout, events, log }))
+      const secret = (await node.podwire(['describe', 'secret', 'later'])).stdout;
+      t.match(secret, /x: {2}9 bytes/);
+      const texts = { describe: describe.stdout, secret, events, log };
+      for (const [where, text] of Object.entries(texts))
         t.notMatch(text, /topsecret|dG9wc2VjcmV0/, `no secret in ${where}`);
       await node.podwire(['delete', 'pod', 'noenv']);
     },

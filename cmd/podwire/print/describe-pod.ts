@@ -7,8 +7,8 @@ import type {
   Event,
   Pod,
   Probe,
-  Volume,
 } from '../../../lib/api/types.ts';
+import { envFromText, envText, volumes } from './describe-sources.ts';
 import { renderEvents } from './events.ts';
 import { type Bar, type Field, renderBars, renderFields, renderTable } from './text.ts';
 
@@ -103,6 +103,7 @@ function containerFields(spec: Container, status: ContainerStatus | undefined): 
     ['Liveness', spec.livenessProbe && probeText(spec.livenessProbe)],
     ['Readiness', spec.readinessProbe && probeText(spec.readinessProbe)],
     ['Startup', spec.startupProbe && probeText(spec.startupProbe)],
+    ['Environment Variables from', envFromText(spec)],
     ['Environment', (spec.env ?? []).map((each) => `${each.name}: ${envText(each)}`).join('\n') || '<none>'],
     ['Mounts', mounts(spec)],
   ];
@@ -126,17 +127,12 @@ function probedText({ exec, httpGet, tcpSocket, grpc }: Probe): string {
 
 const argument = (text: string): string[] => text.trimEnd().split('\n');
 
-function envText(each: NonNullable<Container['env']>[number]): string {
-  const from = each.valueFrom;
-  if (from?.fieldRef) return `(${from.fieldRef.apiVersion ?? 'v1'}:${from.fieldRef.fieldPath})`;
-  if (from?.resourceFieldRef) return `(${from.resourceFieldRef.resource})`;
-  return each.value ?? '';
-}
+const pathText = ({ subPath, subPathExpr }: NonNullable<Container['volumeMounts']>[number]): string =>
+  subPath || subPathExpr ? `,path="${subPath || subPathExpr}"` : '';
 
 function mounts(spec: Container): string | string[] {
   const lines = (spec.volumeMounts ?? []).map(
-    (mount) =>
-      `${mount.mountPath} from ${mount.name} (${mount.readOnly ? 'ro' : 'rw'}${mount.subPath ? `,path="${mount.subPath}"` : ''})`,
+    (mount) => `${mount.mountPath} from ${mount.name} (${mount.readOnly ? 'ro' : 'rw'}${pathText(mount)})`,
   );
   return lines.length === 0 ? '<none>' : lines;
 }
@@ -167,30 +163,6 @@ function stateFields(label: string, state: ContainerState | undefined): Field[] 
       ['Waiting', reason ? `Reason: ${reason}` : '', message ? `Message: ${message}` : ''].filter(Boolean),
     ],
   ];
-}
-
-function volumes(list: readonly Volume[]): string {
-  if (list.length === 0) return 'Volumes:  <none>\n';
-  const blocks = list.map((volume) => `  ${volume.name}:\n${renderFields(volumeFields(volume), '    ')}`);
-  return `Volumes:\n${blocks.join('')}`;
-}
-
-function volumeFields(volume: Volume): Field[] {
-  if (volume.emptyDir) {
-    const { medium, sizeLimit } = volume.emptyDir;
-    return [
-      ['Type', 'EmptyDir (lives as long as the Pod)'],
-      ['Medium', medium ?? ''],
-      ['SizeLimit', sizeLimit === undefined ? '<unset>' : String(sizeLimit)],
-    ];
-  }
-  if (volume.hostPath)
-    return [
-      ['Type', 'HostPath (a path of the machine)'],
-      ['Path', volume.hostPath.path],
-      ['HostPathType', volume.hostPath.type ?? ''],
-    ];
-  return [['Type', Object.keys(volume).find((key) => key !== 'name') ?? 'unknown']];
 }
 
 /** The bar chart of the start-up steps; nothing when the annotation is absent or not what it should be. */

@@ -39,9 +39,21 @@ type One = (
   info: ResourceInfo,
 ) => Promise<{ outcome: Outcome; object: unknown }>;
 
+/** One object that was put together from flags. */
+export const createManifest = (context: Context, manifest: Manifest, options: ApplyOptions): Promise<void> =>
+  performEach(context, [{ manifest, where: 'flags' }], { options, one: createOne });
+
 async function runEach(context: Context, options: ApplyOptions, one: One): Promise<void> {
   const entries = readSources(required(options.filename), options).flatMap(parseManifests);
   if (entries.length === 0) throw new UsageError('no objects passed: the files and folders given hold none');
+  await performEach(context, entries, { options, one });
+}
+
+async function performEach(
+  context: Context,
+  entries: ReturnType<typeof parseManifests>,
+  { options, one }: { options: ApplyOptions; one: One },
+): Promise<void> {
   const work = { context, client: await context.client(), dryRun: dryRunOf(options.dryRun) };
   const format =
     options.output === undefined

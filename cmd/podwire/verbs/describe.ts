@@ -4,6 +4,7 @@ import type { Client } from '../../../lib/api/client.ts';
 import type { Event } from '../../../lib/api/types.ts';
 import type { Context } from '../context.ts';
 import { UsageError } from '../errors.ts';
+import { describeConfigMap, describeSecret } from '../print/describe-data.ts';
 import { describeNamespace, describeNode } from '../print/describe-node.ts';
 import { describePod } from '../print/describe-pod.ts';
 import { parseTargets } from '../resources.ts';
@@ -44,8 +45,11 @@ async function describeOne(client: Client, { info, namespace, name }: Selected):
     return describeNode(node, { pods, events: await eventsOf(client, { kind: 'Node', name }), now });
   }
   if (info.resource === 'namespaces') return describeNamespace(await client.get('namespaces', { name }));
+  if (info.resource === 'configmaps')
+    return describeConfigMap(await client.get('configmaps', { namespace, name }));
+  if (info.resource === 'secrets') return describeSecret(await client.get('secrets', { namespace, name }));
   throw new UsageError(
-    `describe knows pods, nodes and namespaces; for ${info.resource} use: podwire get ${info.resource} -o yaml`,
+    `describe knows pods, nodes, namespaces, configmaps and secrets; for ${info.resource} use: podwire get ${info.resource} -o yaml`,
   );
 }
 
