@@ -16,7 +16,8 @@ import { checkGround, prepareNode, rangeToLeave } from './node.ts';
 import { sharedSettings } from './settings.ts';
 import { checkHost, nodeName } from './node-facts.ts';
 import { purgeNode } from './purge.ts';
-import { registerPodwireRoutes } from './routes.ts';
+import { registerNetworkStatus } from './network-status.ts';
+import { registerNetworkRoute, registerPodwireRoutes } from './routes.ts';
 import { version } from './version.ts';
 
 export interface DaemonOptions extends Flags {
@@ -61,6 +62,7 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
   const { kubelet, images, streams } = running;
   const dialer = nodeDialer({ client: registry, nodeName: name, credentials: () => access.credentials() });
   const onError = (error: Error): void => log.error({ err: error }, error.message);
+  const own = { name, report: () => running.networkReport() };
   let ready = false;
   const isReady = (): boolean => ready;
   const server = await createApiServer({
@@ -76,13 +78,19 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
         identity: { node: name, role: 'server' },
         images,
         explain: async (key) => running.explain(await registry.get('pods', key)),
-        networkReport: () => running.networkReport(),
+        networkReport: own.report,
         purge: () => purgeNode({ paths, client: registry, kubelet, nodeName: name, log }),
       });
+      registerNetworkStatus(app, { client: registry, own, dialer });
     },
   });
   const source = { find: (key: PodKey) => registry.get('pods', key), streams };
-  const nodeServer = await createNodeServer({ source, isReady, onError });
+  const nodeServer = await createNodeServer({
+    source,
+    isReady,
+    onError,
+    register: (app) => registerNetworkRoute(app, own.report),
+  });
   await server.listen(paths.socket);
   await access.start(server, nodeServer);
   await running.start();

@@ -18,6 +18,11 @@ export interface PodwireRoutes {
   purge(): Promise<void>;
 }
 
+/** What servers ask each node for, also other servers. */
+export function registerNetworkRoute(app: FastifyInstance, report: () => NetworkReport): void {
+  app.get('/podwire/v1/network', async () => report());
+}
+
 /**
  * Registers
  * - GET /podwire/v1/node → {node, role}: who answers here
@@ -63,7 +68,7 @@ export function registerPodwireRoutes(app: FastifyInstance, services: PodwireRou
     return {};
   });
 
-  app.get('/podwire/v1/network', async () => services.networkReport());
+  registerNetworkRoute(app, services.networkReport);
 
   app.get('/podwire/v1/pods/:namespace/:name/explain', async (request, reply) => {
     const { namespace, name } = request.params as { namespace: string; name: string };

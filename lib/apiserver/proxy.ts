@@ -11,7 +11,7 @@ import {
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream';
 import { ApiError } from '../api/errors.ts';
-import { type Connection, limitWait } from '../api/http-transport.ts';
+import { type Connection, failureOf, limitWait, readText } from '../api/http-transport.ts';
 import type { Pod } from '../api/types.ts';
 import { messageOf } from '../exec/errors.ts';
 import { toApiError } from './content.ts';
@@ -62,6 +62,23 @@ export function relay(
     response.on('close', () => call.destroy());
     if (request.method === 'GET' || request.method === 'HEAD') call.end();
     else pipeline(request, call, () => {});
+  });
+}
+
+/** A small JSON answer. @throws ApiError: the far side's own, or ServiceUnavailable */
+export function askJson<T>(to: RemoteNode, path: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const call = startRequest({ ...to.connection, method: 'GET', path });
+    limitWait(call);
+    call.on('error', (error) => reject(unavailable(to, error)));
+    call.on('response', (answer) => {
+      readText(answer).then((text) => {
+        const code = answer.statusCode ?? 0;
+        if (code !== 200) reject(failureOf(code, text));
+        else resolve(JSON.parse(text) as T);
+      }, reject);
+    });
+    call.end();
   });
 }
 

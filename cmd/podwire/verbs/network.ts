@@ -1,17 +1,11 @@
 // `podwire network status`: whether every node reaches every other through the Pods' network, and if not, why.
 // Assumes the route /podwire/v1/network/status of a server. One row a node, one column a node; causes below.
-import type { NetworkReport } from '../../../lib/node-network/health/health.ts';
+import type { NetworkStatus } from '../../../lib/node-network/health/health.ts';
 import type { Context } from '../context.ts';
 import { readJson } from '../http.ts';
 import { renderObject } from '../print/object.ts';
 import { parseOutput } from '../print/output.ts';
 import { renderTable } from '../print/text.ts';
-
-/** What a server gathers: a report of each node that answers, and why the others do not. */
-export interface NetworkStatus {
-  readonly reports: readonly NetworkReport[];
-  readonly silent: readonly { readonly node: string; readonly why: string }[];
-}
 
 export async function runNetworkStatus(context: Context, options: { output?: string }): Promise<void> {
   const status = await readJson<NetworkStatus>(context.socket, '/podwire/v1/network/status');

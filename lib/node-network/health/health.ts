@@ -18,6 +18,12 @@ export interface NetworkReport {
   readonly peers: readonly PeerHealth[];
 }
 
+/** A report of each node that answers, and why the others do not. */
+export interface NetworkStatus {
+  readonly reports: readonly NetworkReport[];
+  readonly silent: readonly { readonly node: string; readonly why: string }[];
+}
+
 export interface NetworkHealth {
   report(): NetworkReport;
   close(): void;

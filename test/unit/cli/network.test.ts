@@ -1,5 +1,7 @@
 import t from 'tap';
-import { causesOf, matrix, type NetworkStatus, nodesTable } from '../../../cmd/podwire/verbs/network.ts';
+import { causesOf, matrix, nodesTable } from '../../../cmd/podwire/verbs/network.ts';
+import { gather } from '../../../cmd/podwired/network-status.ts';
+import type { NetworkStatus } from '../../../lib/node-network/health/health.ts';
 
 const network = {
   backend: 'vxlan',
@@ -49,3 +51,24 @@ t.strictSame(causesOf(status), [
   'n2 → n1: let udp port 8472 pass',
   'n3: no answer at 10.0.0.3:10250',
 ]);
+
+t.test('a server gathers what each node tells, and why some do not', async (t) => {
+  const report = (node: string) => ({ ...status.reports[0]!, node });
+  const gathered = await gather({
+    client: {
+      list: async () => ({ items: ['n2', 'n1', 'n3'].map((name) => ({ metadata: { name } })) }),
+    } as never,
+    own: { name: 'n1', report: () => report('n1') },
+    dialer: {
+      ask: async (node) => {
+        if (node === 'n3') throw new Error('no answer');
+        return report(node) as never;
+      },
+    },
+  });
+  t.strictSame(
+    gathered.reports.map(({ node }) => node),
+    ['n1', 'n2'],
+  );
+  t.strictSame(gathered.silent, [{ node: 'n3', why: 'no answer' }]);
+});
