@@ -2,7 +2,9 @@
 // Assumes any member can serve any call (etcd forwards to its leader). gRPC is loaded only here, when a connection opens.
 // One HTTP/2 connection a member in use; a call costs about 0.3 ms of this process.
 import type { ChannelCredentials, Client, ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
+import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { checkServerIdentity } from 'node:tls';
 import { PodwireError } from '../../exec/errors.ts';
 import { CallError, isRefusal, status } from './errors.ts';
 import { type Calls, protocol, type WatchResponse } from './rpc.ts';
@@ -82,14 +84,13 @@ export class Connection {
       { ...KV.service, ...Watch.service, ...Lease.service },
       'etcd',
     );
-    const credentials = options.tls
-      ? secure(grpc.credentials, options.tls)
-      : grpc.credentials.createInsecure();
-    const members = options.endpoints.map((endpoint) => ({
-      endpoint,
-      client: new Etcd(`dns:${endpoint}`, credentials, channelOptions),
-      streams: new Set<WatchCall>(),
-    }));
+    const members = options.endpoints.map((endpoint) => {
+      const { tls } = options;
+      const credentials = tls ? secure(grpc.credentials, tls, endpoint) : grpc.credentials.createInsecure();
+      const name = tls && isAddress(endpoint) ? { 'grpc.ssl_target_name_override': unnamed } : {};
+      const client = new Etcd(`dns:${endpoint}`, credentials, { ...channelOptions, ...name });
+      return { endpoint, client, streams: new Set<WatchCall>() };
+    });
     // A member that has lost its cluster then ends its watches instead of being silent.
     const hasLeader = new grpc.Metadata();
     hasLeader.set('hasleader', 'true');
@@ -183,14 +184,21 @@ export class Connection {
   }
 }
 
+const hostOf = (endpoint: string): string => endpoint.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
+const isAddress = (endpoint: string): boolean => isIP(hostOf(endpoint)) !== 0;
+/** What TLS is told instead of an address, which is no server name (RFC 6066, section 3) and refused by Node. */
+const unnamed = 'etcd';
+
+/** The certificate must be that of the endpoint, name or address. */
 function secure(
-  credentials: {
-    createSsl(ca?: Buffer | null, key?: Buffer | null, cert?: Buffer | null): ChannelCredentials;
-  },
+  credentials: typeof import('@grpc/grpc-js').credentials,
   { ca, cert, key }: TlsFiles,
+  endpoint: string,
 ): ChannelCredentials {
   try {
-    return credentials.createSsl(ca ?? null, key ?? null, cert ?? null);
+    return credentials.createSsl(ca ?? null, key ?? null, cert ?? null, {
+      checkServerIdentity: (_, peer) => checkServerIdentity(hostOf(endpoint), peer as never),
+    });
   } catch (cause) {
     throw new PodwireError(
       'DATASTORE_TLS',
