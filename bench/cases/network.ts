@@ -18,7 +18,7 @@ import type { Case, CaseContext } from './case.ts';
 const peers = 1000;
 const changes = 100;
 const seconds = 1;
-const rounds = 9;
+const rounds = 7;
 const manyChild = fileURLToPath(new URL('../lib/network-child.ts', import.meta.url));
 
 export const networkCase: Case = async (context) => {
