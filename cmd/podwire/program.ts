@@ -71,7 +71,7 @@ function addNodeVerbs(program: Command): void {
     .option('--advertise-address <ip>', 'the address by which other machines reach this server')
     .option(
       '--network-backend <name>',
-      'how Pods reach those of other nodes: vxlan (default), host-gw, wireguard, ipip',
+      'how Pods reach those of other nodes: vxlan (default), host-gw, wireguard, ipip; with options as vxlan,vni=5,port=4789',
     )
     .option('--datastore <address>', 'sqlite (default), or etcd://HOST:PORT,… that several servers share')
     .option('--datastore-ca <file>', "PEM of the authority that signed etcd's certificates (etcds://)")

@@ -7,14 +7,13 @@ import type { ClusterFlags } from './cluster-flags.ts';
 import type { RangeFlags } from '../../lib/controllers/cluster-ranges.ts';
 import { readIfThere, replaceFile } from '../../lib/kernel/files.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
-import type { BackendName } from '../../lib/node-network/types.ts';
 import type { DatastoreFlags } from './datastore.ts';
 
 export interface Flags extends RangeFlags, DatastoreFlags, ClusterFlags {
   /** This node's subnets, given by hand; absent: of the cluster's range. */
   readonly podCidr?: string;
-  /** vxlan unless told. */
-  readonly networkBackend?: BackendName;
+  /** With its options, see backend-config.ts; vxlan unless told. */
+  readonly networkBackend?: string;
   readonly nodeName?: string;
   readonly nodeIp?: string;
   readonly runtime: 'crun' | 'runc';

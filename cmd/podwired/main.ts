@@ -4,7 +4,6 @@ import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
-import { backendNames } from '../../lib/node-network/types.ts';
 import { rangeDefaults } from '../../lib/controllers/cluster-ranges.ts';
 import { isMember } from '../../lib/pki/membership.ts';
 import { startAgent } from './agent.ts';
@@ -28,10 +27,10 @@ const program = new Command('podwired')
     'Runs Pods on this machine: the API, the kubelet, the node network. Usually started by "podwire up".',
   )
   .option('--root <dir>', 'put every path below DIR, so that several nodes can share a machine', '/')
-  .addOption(
-    new Option('--network-backend <name>', 'how Pods reach those of other nodes')
-      .choices(backendNames)
-      .default('vxlan'),
+  .option(
+    '--network-backend <name>',
+    'how Pods reach those of other nodes: vxlan[,vni=1][,port=8472][,tx-offload=off], host-gw, wireguard[,port=51820], ipip',
+    'vxlan',
   )
   .option(
     '--cluster-cidr <cidr>',

@@ -23,6 +23,7 @@ import { runtimeUid } from '../../lib/kubelet/layout.ts';
 import { keepNodeLease } from '../../lib/kubelet/node-lease.ts';
 import { NodeStatusReporter } from '../../lib/kubelet/node-status.ts';
 import { NodeStreams } from '../../lib/kubelet/streams.ts';
+import { parseBackend } from '../../lib/node-network/backend-config.ts';
 import { bridgeName, generatedRanges, networkName, parsePodCidr } from '../../lib/node-network/conflist.ts';
 import {
   type NetworkHealth,
@@ -74,6 +75,7 @@ export function checkGround(options: NodeOptions): NodeGround {
     ip: nodeIp(options.nodeIp),
     programs: { ociRuntime: needProgram(options.runtime), conmon: needProgram('conmon') },
   };
+  parseBackend(options.networkBackend ?? 'vxlan');
   for (const name of ['ip', 'nft', 'unshare', 'nsenter', 'start-stop-daemon']) needProgram(name);
   return ground;
 }
@@ -172,7 +174,7 @@ function startNetwork(options: NodeOptions, client: Client, ground: NodeGround):
     client,
     nodeName: name,
     address: ground.ip,
-    backend: { name: options.networkBackend ?? 'vxlan' },
+    backend: parseBackend(options.networkBackend ?? 'vxlan'),
     paths,
     clusterCidrs: options.clusterCidr.split(','),
     trace: nodeTrace(paths),

@@ -12,6 +12,7 @@ import { type Cidr, formatCidr, parseCidr } from '../cni/address.ts';
 import { messageOf } from '../exec/errors.ts';
 import type { Exec } from '../exec/exec.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
+import { nftGeneration } from '../kernel/netlink/nft-generation.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import type { Trace } from '../kernel/trace.ts';
 import { createBackend } from './backends.ts';
@@ -80,7 +81,7 @@ export interface RunningNodeNetwork {
 
 /** Time in which several lines of `ip monitor` become one look. */
 const settleMs = 50;
-const tableCheckMs = 2000;
+const tableCheckMs = 1000;
 const fullMs = 120_000;
 const retryMs = { first: 250, longest: 10_000 };
 
@@ -125,6 +126,8 @@ class NodeNetworkLoop implements RunningNodeNetwork {
   #followed: Promise<void> = Promise.resolve();
   #lastError: string | undefined;
   #setUpOnce = false;
+  /** Of nftables, when our table was last seen to be there. */
+  #tableSeenAt: number | undefined;
   #wait = retryMs.first;
   #timers = new Set<NodeJS.Timeout>();
   #settling: NodeJS.Timeout | undefined;
@@ -410,7 +413,12 @@ class NodeNetworkLoop implements RunningNodeNetwork {
   }
 
   async #checkTable(): Promise<void> {
-    if (!this.#setUpOnce || (await nodeTableIsThere(this.#options))) return;
+    if (!this.#setUpOnce) return;
+    const generation = nftGeneration();
+    if (generation !== undefined && generation === this.#tableSeenAt) return;
+    const there = await nodeTableIsThere(this.#options);
+    this.#tableSeenAt = generation;
+    if (there) return;
     this.#options.log?.warn("the node's nftables table is gone; made again");
     await this.#ensureTable();
   }

@@ -6,7 +6,13 @@ import type { Entries } from '../kernel/overlay.ts';
 export type Family = 4 | 6;
 
 export type BackendConfig =
-  | { readonly name: 'vxlan'; readonly vni?: number; readonly port?: number }
+  | {
+      readonly name: 'vxlan';
+      readonly vni?: number;
+      readonly port?: number;
+      /** 'off': checksums of outer packets are computed before the underlay's device sees them. */
+      readonly txOffload?: 'on' | 'off';
+    }
   | { readonly name: 'host-gw' }
   | { readonly name: 'wireguard'; readonly port?: number }
   | { readonly name: 'ipip' };

@@ -4,6 +4,8 @@
 // came to have them, need neither, and a peer costs the same three entries however many Pods it has.
 import { formatCidr, formatIp, networkOf } from '../cni/address.ts';
 import { PodwireError } from '../exec/errors.ts';
+import { findProgram } from '../exec/find-program.ts';
+import { runLazily } from '../exec/run-lazily.ts';
 import { isExists } from '../kernel/errors.ts';
 import type { KernelOptions } from '../kernel/ip.ts';
 import { kernelHas, lackOf, readLinkInfo } from '../kernel/link-info.ts';
@@ -66,22 +68,39 @@ export function vxlan({ link, config, ...options }: VxlanOptions): Backend {
     link,
     carrier: `udp port ${port}`,
     overhead: overhead.vxlan,
-    check: () => checkKernel(options),
+    check: () => checkMachine(config, options),
     annotations: async () => ({}),
     plan: planVxlan,
-    ensureLink: (local) => ensureVtep(local, vtepOf(local), options),
+    ensureLink: async (local) => {
+      const told = await ensureVtep(local, vtepOf(local), options);
+      if (config.txOffload === 'off') await offloadOff(link, options);
+      return told;
+    },
     read: () => readEntries(link, 'own link', options),
     apply: (_, change) => applyEntries(link, change, { ...options, gateway: 'onlink' }),
     remove: () => removeOwnLink(link, options),
   };
 }
 
-async function checkKernel(options: KernelOptions): Promise<void> {
+async function checkMachine({ txOffload }: VxlanOptions['config'], options: KernelOptions): Promise<void> {
+  if (txOffload === 'off' && !findProgram('ethtool'))
+    throw new PodwireError(
+      'BACKEND_NOT_AVAILABLE',
+      'network backend vxlan,tx-offload=off: ethtool: program not found; apt-get install ethtool',
+    );
   if (await kernelHas('vxlan', options)) return;
   throw new PodwireError(
     'BACKEND_NOT_AVAILABLE',
     `network backend vxlan: ${lackOf('vxlan')}; load the module, or use --network-backend host-gw`,
   );
+}
+
+/**
+ * Some devices and hypervisors leave the outer UDP checksum of encapsulated packets wrong, and the far end drops them. With
+ * this off the kernel computes it itself; it costs throughput (no segmentation offload), so it is asked for, not default.
+ */
+async function offloadOff(link: string, { exec = runLazily }: KernelOptions): Promise<void> {
+  await exec({ argv: ['ethtool', '-K', link, 'tx', 'off'] });
 }
 
 async function ensureVtep(local: LocalNode, vtep: Vtep, options: KernelOptions): Promise<string[]> {
@@ -103,7 +122,7 @@ async function ensureVtep(local: LocalNode, vtep: Vtep, options: KernelOptions):
   } catch (error) {
     await deleteLink(vtep.name, options).catch(() => false);
     if (!isExists(error)) throw error;
-    const message = `VNI ${vtep.id} at port ${vtep.port} belongs to another link of this machine; choose another with --network-backend-options vni=N`;
+    const message = `VNI ${vtep.id} at port ${vtep.port} belongs to another link of this machine; choose another for the cluster: --network-backend vxlan,vni=N`;
     throw new PodwireError('LINK_CONFLICT', message, { cause: error });
   }
   return verdict ? verdict.reasons.map((reason) => `${reason}: made anew`) : [];

@@ -56,7 +56,7 @@ class Here {
 function inNetns<T>(libc: Libc, netns: string, work: (socket: NetlinkSocket) => T): T {
   const fd = openNetns(libc, netns);
   try {
-    const socket = NetlinkSocket.open(libc, fd);
+    const socket = NetlinkSocket.open(libc, { netns: fd });
     try {
       return work(socket);
     } finally {

@@ -40,9 +40,15 @@ export class NetlinkSocket {
     libc.setsockopt(fd, solNetlink, strictCheck, one); // dumps filtered by the kernel; without it, more to read
   }
 
-  /** `netns`: an open descriptor; undefined: the namespace of this thread. @throws KernelError */
-  static open(libc: Libc, netns?: number): NetlinkSocket {
-    const make = (): number => libc.socket(afNetlink, sockRaw | closeOnExec, 0);
+  /**
+   * `netns`: an open descriptor; undefined: the namespace of this thread. `protocol`: NETLINK_ROUTE (0) unless told.
+   * @throws KernelError
+   */
+  static open(
+    libc: Libc,
+    { netns, protocol = 0 }: { netns?: number; protocol?: number } = {},
+  ): NetlinkSocket {
+    const make = (): number => libc.socket(afNetlink, sockRaw | closeOnExec, protocol);
     const fd = netns === undefined ? make() : within(libc, netns, make);
     if (fd < 0) throw kernelError(-fd, 'netlink', 'no netlink socket');
     return new NetlinkSocket(libc, fd);

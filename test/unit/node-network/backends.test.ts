@@ -9,6 +9,7 @@ import { ExecError } from '../../../lib/exec/errors.ts';
 import { ipLine } from '../../../lib/kernel/net.ts';
 import { overhead, planEntries } from '../../../lib/kernel/overlay.ts';
 import { nodePaths } from '../../../lib/kernel/paths.ts';
+import { parseBackend } from '../../../lib/node-network/backend-config.ts';
 import { createBackend } from '../../../lib/node-network/backends.ts';
 import { applyAll, joinEntries, noEntries, sameEntries } from '../../../lib/node-network/entries.ts';
 import { judgeLine } from '../../../lib/node-network/monitor.ts';
@@ -318,3 +319,25 @@ for (const [line, verdict] of [
   ['', undefined],
 ] as const)
   t.equal(judgeLine(line, watched), verdict, `monitored: ${line}`);
+
+for (const [given, config] of [
+  ['vxlan', { name: 'vxlan' }],
+  ['vxlan,vni=5,port=4789,tx-offload=off', { name: 'vxlan', vni: 5, port: 4789, txOffload: 'off' }],
+  ['host-gw', { name: 'host-gw' }],
+  ['wireguard,port=51821', { name: 'wireguard', port: 51821 }],
+] as const)
+  t.test(`written ${given}`, async (t) => t.strictSame(parseBackend(given), config));
+
+for (const [given, message] of [
+  ['', /expected one of vxlan, host-gw, wireguard, ipip/],
+  ['flannel', /expected one of/],
+  ['vxlan,vni=0', /vni: expected 1 to 16777215, got "0"/],
+  ['vxlan,vni=x', /vni: expected/],
+  ['vxlan,mtu=9', /"mtu": vxlan takes vni, port, tx-offload/],
+  ['vxlan,tx-offload=maybe', /tx-offload: expected on or off/],
+  ['host-gw,port=1', /"port": host-gw takes no options/],
+  ['wireguard,toString=1', /"toString": wireguard takes port/],
+] as const)
+  t.test(`refused: ${given}`, async (t) => {
+    t.throws(() => parseBackend(given), { code: 'BAD_NETWORK_BACKEND', message });
+  });
