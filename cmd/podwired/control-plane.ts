@@ -1,14 +1,21 @@
 // The server's part of the daemon: the store and the API over it. Wiring only.
 // Assumes one control plane a store file (its lock sees to it). What it serves costs as lib/apiserver says.
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { hostname } from 'node:os';
 import type { Logger } from 'pino';
-import type { Admit } from '../../lib/api/admission.ts';
 import { isReason } from '../../lib/api/errors.ts';
-import type { ApiObject, Pod } from '../../lib/api/types.ts';
 import { restrictNodes } from '../../lib/apiserver/node-restriction.ts';
 import { Registry } from '../../lib/apiserver/registry.ts';
 import type { ClusterRanges } from '../../lib/controllers/cluster-ranges.ts';
-import { startControllers } from '../../lib/controllers/index.ts';
+import {
+  admitDefaultTolerations,
+  defaultTolerationSeconds,
+} from '../../lib/controllers/default-tolerations.ts';
+import { type Controllers, startControllers } from '../../lib/controllers/index.ts';
+import { runAsLeader } from '../../lib/controllers/leader.ts';
 import { admitNodeSubnets, NodeIpam } from '../../lib/controllers/node-ipam.ts';
+import { messageOf } from '../../lib/exec/errors.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { type Datastore, openDatastore } from './datastore.ts';
 
@@ -22,33 +29,62 @@ export interface ControlPlane {
 export interface ControlPlaneOptions {
   readonly paths: NodePaths;
   readonly datastore: Datastore;
-  /** This machine's own node. */
-  readonly nodeName: string;
   readonly ranges: ClusterRanges;
   readonly log: Logger;
 }
 
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  const { paths, nodeName, log } = options;
+  const { paths, log } = options;
   const store = await openDatastore(options.datastore, paths, log);
+  let controllers: Controllers | undefined;
   const registry: Registry = new Registry({
     store,
-    admit: [assignTo(nodeName), restrictNodes, admitNodeSubnets(() => ({ client: registry, ipam }))],
-    isServed: async (node) => node === nodeName || (await hasNode(registry, node)),
+    admit: [
+      restrictNodes,
+      admitDefaultTolerations(defaultTolerationSeconds),
+      admitNodeSubnets(() => ({ client: registry, ipam })),
+      (request) => controllers?.scheduler.admit(request),
+    ],
+    isServed: (name) => hasNode(registry, name),
     onError: (error) => log.error({ err: error }, 'the registry failed'),
   });
   const ipam = new NodeIpam(registry, options.ranges.pods);
   await registry.start();
   const stop = new AbortController();
+  const lead = async (signal: AbortSignal): Promise<void> => {
+    const bind: Registry['bind'] = (pod, binding) => registry.bind(pod, binding);
+    controllers = await startControllers({ client: registry, bind, ipam, log, signal });
+  };
+  const leadInTurn = async (): Promise<void> => {
+    leadWhenElected({ registry, log, signal: stop.signal }, lead);
+  };
   return {
     registry,
-    lead: () => startControllers({ client: registry, ipam, log, signal: stop.signal }),
+    lead: () => (options.datastore.kind === 'etcd' ? leadInTurn() : lead(stop.signal)),
     close: async () => {
       stop.abort();
       await registry.close();
       await store.close();
     },
   };
+}
+
+/** Where servers share a store, the holder of a Lease has the controllers; the others wait for their turn. */
+function leadWhenElected(
+  { registry, log, signal }: { registry: Registry; log: Logger; signal: AbortSignal },
+  lead: (signal: AbortSignal) => Promise<void>,
+): void {
+  const identity = `${hostname()}_${randomUUID()}`;
+  const onError = (error: unknown): void => log.warn({ err: error }, `leader lease: ${messageOf(error)}`);
+  runAsLeader({ client: registry, name: 'podwire-controllers', identity, signal, onError }, async (term) => {
+    log.info({ identity }, 'this server leads: controllers and scheduler run here');
+    await lead(term);
+    if (!term.aborted) await once(term, 'abort');
+    log.info('this server leads no more');
+  }).catch((error) => {
+    log.error({ err: error }, `controllers: ${messageOf(error)}; trying again`);
+    setTimeout(() => leadWhenElected({ registry, log, signal }, lead), 5000).unref();
+  });
 }
 
 /**
@@ -65,12 +101,3 @@ async function hasNode(registry: Registry, name: string): Promise<boolean> {
     throw error;
   }
 }
-
-/** There is one node: a Pod that names none runs here. */
-const assignTo =
-  (node: string): Admit =>
-  ({ resource, object, operation }) => {
-    if (resource !== 'pods' || operation !== 'CREATE') return;
-    const pod = object as ApiObject & Pick<Pod, 'spec'>;
-    if (!pod.spec.nodeName) pod.spec.nodeName = node;
-  };

@@ -25,6 +25,8 @@ export interface SchedulerInput {
   readonly events: EventRecorder;
   readonly log: Logger;
   readonly signal: AbortSignal;
+  /** See ClusterStateOptions. */
+  readonly assumedMs?: number;
 }
 
 export const schedulerName = 'default-scheduler';
@@ -45,7 +47,11 @@ export class Scheduler {
   constructor(input: SchedulerInput) {
     const { nodes, pods, namespaces, signal } = input;
     this.#input = input;
-    this.#state = new ClusterState((name) => namespaces.get(name)?.metadata.labels ?? {});
+    this.#state = new ClusterState({
+      namespaceLabels: (name) => namespaces.get(name)?.metadata.labels ?? {},
+      onForgotten: () => this.#queue.wake(),
+      ...(input.assumedMs === undefined ? {} : { assumedMs: input.assumedMs }),
+    });
     this.#queue = new PodQueue({ work: (name) => this.#schedule(name), signal });
     nodes.onChange((now, before) => this.#handleNode(now, before));
     pods.onChange((now, before) => this.#handlePod(now, before));

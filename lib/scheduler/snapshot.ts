@@ -44,9 +44,6 @@ export interface Snapshot {
   readonly namespaceLabels: (namespace: string) => Readonly<Record<string, string>>;
 }
 
-/** So long may it take until a Pod that was placed shows in the informer. */
-const assumedMs = 10_000;
-
 /** Source: kube-scheduler's DefaultMilliCPURequest and DefaultMemoryRequest */
 const least: Scored = { cpu: 100, memory: 200 * 1024 * 1024 };
 
@@ -68,6 +65,14 @@ function kindOf({ metadata }: Pod): string {
 export const isTerminal = ({ status }: Pod): boolean =>
   status?.phase === 'Succeeded' || status?.phase === 'Failed';
 
+export interface ClusterStateOptions {
+  readonly namespaceLabels?: Snapshot['namespaceLabels'];
+  /** So long may it take until a Pod that was placed shows in the informer; 5 s unless told. */
+  readonly assumedMs?: number;
+  /** A Pod that was placed never showed: what it was to take is free again. */
+  readonly onForgotten?: () => void;
+}
+
 export class ClusterState implements Snapshot {
   readonly nodes = new Map<string, NodeInfo>();
   readonly shy = new Map<string, { info: PodInfo; node: string }>();
@@ -78,8 +83,11 @@ export class ClusterState implements Snapshot {
   readonly #homeless = new Map<string, Map<string, PodInfo>>();
   readonly #assumed = new Map<string, NodeJS.Timeout>();
 
-  constructor(namespaceLabels: Snapshot['namespaceLabels'] = () => ({})) {
-    this.namespaceLabels = namespaceLabels;
+  readonly #options: ClusterStateOptions;
+
+  constructor(options: ClusterStateOptions = {}) {
+    this.#options = options;
+    this.namespaceLabels = options.namespaceLabels ?? (() => ({}));
   }
 
   setNode(node: Node): void {
@@ -128,12 +136,16 @@ export class ClusterState implements Snapshot {
     if (known) addTo(known, place.info, -1);
   }
 
-  /** Counts a Pod that was just placed, until it is seen there, or for ten seconds. */
+  /** Counts a Pod that was just placed, until it is seen there, or for a few seconds. */
   assume(pod: Pod, node: string): void {
     const { uid } = pod.metadata;
     this.removePod(uid);
     this.#count(node, podInfo({ ...pod, spec: { ...pod.spec, nodeName: node } }));
-    this.#assumed.set(uid, setTimeout(() => this.removePod(uid), assumedMs).unref());
+    const forget = (): void => {
+      this.removePod(uid);
+      this.#options.onForgotten?.();
+    };
+    this.#assumed.set(uid, setTimeout(forget, this.#options.assumedMs ?? 5000).unref());
   }
 
   /** Not seen on its node yet. */
