@@ -3,7 +3,8 @@
 // Parsing is pure and linear; only readSources touches the disk.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { Composer, type Document, isScalar, LineCounter, Parser, type ScalarTag, type YAMLError } from 'yaml';
+import { kubernetesTags } from '../../lib/api/yaml-tags.ts';
+import { Composer, type Document, isScalar, LineCounter, Parser, type YAMLError } from 'yaml';
 import { messageOf } from '../../lib/exec/errors.ts';
 import { UsageError } from './errors.ts';
 
@@ -77,22 +78,6 @@ export function parseManifests(source: Source): Entry[] {
 /** Nothing but comments, or a bare null: kubectl passes over them too. */
 const isEmpty = ({ contents, errors }: Document.Parsed): boolean =>
   errors.length === 0 && (contents === null || (isScalar(contents) && contents.value === null));
-
-/** Kubernetes reads YAML 1.1 numbers and booleans: 0644 is octal, yes and on are true. */
-const kubernetesTags: ScalarTag[] = [
-  {
-    tag: 'tag:yaml.org,2002:int',
-    default: true,
-    test: /^[-+]?0[0-7]+$/,
-    resolve: (text) => Number.parseInt(text, 8),
-  },
-  {
-    tag: 'tag:yaml.org,2002:bool',
-    default: true,
-    test: /^(?:yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$/,
-    resolve: (text) => /^(?:yes|on)$/i.test(text),
-  },
-];
 
 function* documents(text: string, lines: LineCounter): Generator<Document.Parsed> {
   const composer = new Composer({ customTags: (tags) => [...kubernetesTags, ...tags], merge: true });

@@ -19,11 +19,11 @@ import { settleAll } from '../exec/errors.ts';
 import type { Exec } from '../exec/exec.ts';
 import { detectCgroups, killCgroup, removeCgroup } from '../kernel/cgroup.ts';
 import { readIfThere } from '../kernel/files.ts';
-import { mountOverlay, unmount } from '../kernel/mount.ts';
+import { mountOf, mountOverlay, unmount } from '../kernel/mount.ts';
 import { type NodePaths, nodePaths } from '../kernel/paths.ts';
 import { capabilitiesOfMask, chooseCapabilities } from './capabilities.ts';
 import type { ContainerFiles, ContainerRecord } from './container-record.ts';
-import type { ContainerConfig } from './cri.ts';
+import type { ContainerConfig, Mount } from './cri.ts';
 import { ContainerError } from './errors.ts';
 import { hostDevices } from './host-devices.ts';
 import type { ImageRoot } from './image-store.ts';
@@ -80,15 +80,26 @@ export function planBundle({ config, image }: BundleInput): BundlePlan {
     chooseCapabilities(security, givableCapabilities()),
   );
   orRefuse('CreateContainerError', () => commandLine(config, image.config));
-  for (const { hostPath, containerPath } of config.mounts)
-    if (!existsSync(hostPath))
-      refuse('CreateContainerError', `mount ${containerPath}: ${hostPath} does not exist`);
+  for (const mount of config.mounts) {
+    const fault = sourceFault(mount);
+    if (fault) refuse('CreateContainerError', `mount ${mount.containerPath}: ${fault}`);
+  }
   const { seccompPath } = security;
   const own =
     seccompPath === undefined
       ? {}
       : { seccomp: orRefuse('CreateContainerError', () => readSeccompFile(seccompPath)) };
   return { user, capabilities: chosen.granted, leftOut: chosen.leftOut, ...own };
+}
+
+/** What keeps a mount from being what it should be. Mounts that would silently not propagate are refused, as by containerd. */
+function sourceFault({ hostPath, propagation = 'private' }: Mount): string | undefined {
+  if (!existsSync(hostPath)) return `${hostPath} does not exist`;
+  if (propagation === 'private') return undefined;
+  const { target, propagation: there } = mountOf(hostPath);
+  if (there === 'shared' || (there === 'slave' && propagation === 'rslave')) return undefined;
+  const needed = propagation === 'rshared' ? 'a shared mount' : 'a shared or slave mount';
+  return `path "${hostPath}" is mounted on "${target}" but it is not ${needed} (see: mount --make-rshared)`;
 }
 
 function userRequest(config: ContainerConfig, image: ImageRoot) {

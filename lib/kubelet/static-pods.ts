@@ -5,10 +5,13 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { parseAllDocuments } from 'yaml';
+import { parseAllDocuments, type Tags } from 'yaml';
 import type { Pod } from '../api/types.ts';
+import { kubernetesTags } from '../api/yaml-tags.ts';
 import { messageOf } from '../exec/errors.ts';
 import { sourceAnnotation } from './layout.ts';
+
+const customTags = (tags: Tags): Tags => [...kubernetesTags, ...tags];
 
 export interface StaticPod {
   readonly file: string;
@@ -85,7 +88,7 @@ export function readManifests(
   return names.flatMap((name) => {
     const file = join(dir, name);
     try {
-      return parseAllDocuments(readFileSync(file, 'utf8')).flatMap((document) => {
+      return parseAllDocuments(readFileSync(file, 'utf8'), { customTags }).flatMap((document) => {
         if (document.errors[0]) throw document.errors[0];
         const value = document.toJS();
         if (value === null) return [];

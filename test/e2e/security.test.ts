@@ -1,15 +1,19 @@
 // What containers may and may not: profiles, sysctls, capabilities, masks, who they are (ACCEPTANCE A 15, 18), and what
 // Pods share of their memory (A 20).
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
+import { run } from '../../lib/exec/exec.ts';
+import { bindMount, mountTmpfs, unmountAll } from '../../lib/kernel/mount.ts';
 import { hostPod, isRunning, sleeper, startNode } from './harness.ts';
 
-t.test('security', async (t) => {
+for (const runtime of ['crun', 'runc']) t.test(`security by ${runtime}`, (t) => security(t, runtime));
+
+async function security(t: Test, runtime: string): Promise<void> {
   const node = await startNode(t, {
     podCidr: '10.208.0.0/24',
-    flags: ['--allowed-unsafe-sysctls', 'kernel.msg*'],
+    flags: ['--runtime', runtime, '--allowed-unsafe-sysctls', 'kernel.msg*'],
   });
   const apply = async (name: string, script: string, container: object, spec: object): Promise<void> => {
     const pod = hostPod(name, {}, { restartPolicy: 'Never', ...spec }) as { spec: { containers: object[] } };
@@ -184,4 +188,63 @@ t.test('security', async (t) => {
     t.equal(await sh('far', 'a', look), '0\n0');
     await node.podwire(['delete', 'pod', 'near', 'far']);
   });
-});
+
+  t.test(
+    'mounts: read-only, recursively too; what is mounted later, in the one way and the other',
+    async (t) => {
+      const folder = mkdtempSync('/tmp/podwire-mounts-');
+      mkdirSync(join(folder, 'below'));
+      mkdirSync(join(folder, 'later'));
+      const lonely = mkdtempSync('/tmp/podwire-lonely-');
+      for (const path of [folder, lonely]) await bindMount({ source: path, target: path });
+      await run({ argv: ['mount', '--make-shared', folder] });
+      await run({ argv: ['mount', '--make-private', lonely] });
+      await mountTmpfs({ target: join(folder, 'below'), options: 'size=64k' });
+      t.teardown(async () => {
+        for (const path of [folder, lonely]) {
+          await unmountAll(path);
+          rmSync(path, { recursive: true, force: true });
+        }
+      });
+      const at = (mountPath: string, more: object) => ({ name: 'h', mountPath, ...more });
+      const containers = [
+        {
+          ...{ name: 'c', image: 'localhost/host', command: ['/bin/sh', '-c', sleeper] },
+          volumeMounts: [
+            at('/ro', { readOnly: true }),
+            at('/rro', { readOnly: true, recursiveReadOnly: 'Enabled' }),
+            at('/private', {}),
+            at('/slave', { mountPropagation: 'HostToContainer' }),
+          ],
+        },
+        {
+          ...{ name: 'p', image: 'localhost/host', command: ['/bin/sh', '-c', sleeper] },
+          securityContext: { privileged: true },
+          volumeMounts: [at('/both', { mountPropagation: 'Bidirectional' })],
+        },
+      ];
+      const pod = hostPod('mounts', {}, { volumes: [{ name: 'h', hostPath: { path: folder } }] });
+      await node.apply({ ...pod, spec: { ...(pod as { spec: object }).spec, containers } });
+      await node.until('mounts', isRunning);
+      const sh = async (container: string, script: string): Promise<string> =>
+        (await node.podwire(['exec', 'mounts', '-c', container, '--', 'sh', '-c', script])).stdout.trim();
+      const write = 'for f in ro ro/below rro rro/below; do touch /$f/x 2>/dev/null && echo $f; done; true';
+      t.equal(
+        await sh('c', write),
+        'ro/below',
+        'readOnly is the mount itself; recursiveReadOnly all below it',
+      );
+      await mountTmpfs({ target: join(folder, 'later'), options: 'size=64k' });
+      writeFileSync(join(folder, 'later/note'), 'n');
+      t.equal(await sh('c', 'cd /; ls private/later slave/later'), 'private/later:\n\nslave/later:\nnote');
+      await sh('p', 'mkdir /both/up && mount -t tmpfs tmpfs /both/up && touch /both/up/from-below');
+      t.ok(existsSync(join(folder, 'up/from-below')), 'a privileged container mounts for the machine');
+      await node.podwire(['delete', 'pod', 'mounts']);
+      const alone = { volumeMounts: [at('/x', { mountPropagation: 'HostToContainer' })] };
+      await apply('lonely', 'true', alone, { volumes: [{ name: 'h', hostPath: { path: lonely } }] });
+      const refusal = await node.until('lonely', (p) => waiting(p)?.reason === 'CreateContainerError');
+      t.match(waiting(refusal)?.message, /is not a shared or slave mount/, 'never silently without');
+      await node.podwire(['delete', 'pod', 'lonely']);
+    },
+  );
+}

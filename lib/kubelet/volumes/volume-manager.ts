@@ -75,7 +75,7 @@ export class VolumeManager {
       const payload = await contents.read();
       makeVolumeDir(path);
       if (contents.inMemory && !listMounts(path).includes(path))
-        await mountTmpfs({ target: path, options: 'mode=0755,nosuid,nodev,noexec' });
+        await mountTmpfs({ target: path, options: 'mode=0755,nosuid,nodev' });
       writeAtomically(path, payload, { gid });
       this.#stale.delete(key);
     } catch (error) {

@@ -27,8 +27,8 @@ t.test('mountinfo: octal escapes, optional fields, options of the file system', 
     '36 35 98:0 /m /mnt/a\\040b\\134c rw,noatime shared:1 master:2 - ext4 /dev/root rw,errors=continue\n' +
     '37 35 0:9 / /run rw - tmpfs tmpfs rw,mode=755\n';
   t.same(parseMountInfo(text), [
-    { target: '/mnt/a b\\c', type: 'ext4', superOptions: ['rw', 'errors=continue'] },
-    { target: '/run', type: 'tmpfs', superOptions: ['rw', 'mode=755'] },
+    { target: '/mnt/a b\\c', type: 'ext4', propagation: 'shared', superOptions: ['rw', 'errors=continue'] },
+    { target: '/run', type: 'tmpfs', propagation: 'private', superOptions: ['rw', 'mode=755'] },
   ]);
 });
 
@@ -50,10 +50,10 @@ t.test('the programs get these arguments', async (t) => {
   await bindMount({ source: '/s', target: '/t', readOnly: true }, exec);
   await unmount('/t', exec);
   t.same(lines, [
-    'mount -t overlay -o lowerdir=/a,upperdir=/u,workdir=/w,volatile overlay /t',
-    'mount -t tmpfs -o nosuid,mode=0755,size=1m tmpfs /t',
-    'mount -t none -o bind /s /t',
-    'mount -t none -o remount,bind,ro /s /t',
+    'mount --no-canonicalize -t overlay -o lowerdir=/a,upperdir=/u,workdir=/w,volatile overlay /t',
+    'mount --no-canonicalize -t tmpfs -o nosuid,mode=0755,size=1m tmpfs /t',
+    'mount --no-canonicalize -t none -o bind /s /t',
+    'mount --no-canonicalize -t none -o remount,bind,ro /s /t',
     'umount --no-canonicalize /t',
   ]);
 });
