@@ -2,6 +2,7 @@
 // Assumes one control plane a store file (its lock sees to it). What it serves costs as lib/apiserver says.
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { isReason } from '../../lib/api/errors.ts';
@@ -54,15 +55,22 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const lead = async (signal: AbortSignal): Promise<void> => {
     const bind: Registry['bind'] = (pod, binding) => registry.bind(pod, binding);
     controllers = await startControllers({ client: registry, bind, ipam, log, signal });
+    const forget = (): void => {
+      controllers = undefined; // another server's scheduler places Pods now
+    };
+    if (signal.aborted) forget();
+    else signal.addEventListener('abort', forget, { once: true });
   };
+  let turns: Promise<void> | undefined;
   const leadInTurn = async (): Promise<void> => {
-    leadWhenElected({ registry, log, signal: stop.signal }, lead);
+    turns = leadWhenElected({ registry, log, signal: stop.signal }, lead);
   };
   return {
     registry,
     lead: () => (options.datastore.kind === 'etcd' ? leadInTurn() : lead(stop.signal)),
     close: async () => {
       stop.abort();
+      await turns; // the Lease is given back: the next server need not wait for it
       await registry.close();
       await store.close();
     },
@@ -70,21 +78,25 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
 }
 
 /** Where servers share a store, the holder of a Lease has the controllers; the others wait for their turn. */
-function leadWhenElected(
+async function leadWhenElected(
   { registry, log, signal }: { registry: Registry; log: Logger; signal: AbortSignal },
   lead: (signal: AbortSignal) => Promise<void>,
-): void {
+): Promise<void> {
   const identity = `${hostname()}_${randomUUID()}`;
   const onError = (error: unknown): void => log.warn({ err: error }, `leader lease: ${messageOf(error)}`);
-  runAsLeader({ client: registry, name: 'podwire-controllers', identity, signal, onError }, async (term) => {
+  const work = async (term: AbortSignal): Promise<void> => {
     log.info({ identity }, 'this server leads: controllers and scheduler run here');
     await lead(term);
     if (!term.aborted) await once(term, 'abort');
     log.info('this server leads no more');
-  }).catch((error) => {
-    log.error({ err: error }, `controllers: ${messageOf(error)}; trying again`);
-    setTimeout(() => leadWhenElected({ registry, log, signal }, lead), 5000).unref();
-  });
+  };
+  while (!signal.aborted)
+    try {
+      await runAsLeader({ client: registry, name: 'podwire-controllers', identity, signal, onError }, work);
+    } catch (error) {
+      log.error({ err: error }, `controllers: ${messageOf(error)}; trying again`);
+      await sleep(5000, undefined, { signal }).catch(() => {});
+    }
 }
 
 /**

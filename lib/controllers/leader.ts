@@ -174,7 +174,7 @@ class Election {
     return client.create('leases', lease, { namespace });
   }
 
-  /** Others see at once that it is free. */
+  /** Others see at once that it is free; who ends does not wait long for it. */
   async #release(): Promise<void> {
     const own = this.#own;
     this.#own = undefined;
@@ -185,7 +185,12 @@ class Election {
       leaseDurationSeconds: 1,
       renewTime: microTime(Date.now()),
     };
-    await this.#options.client.update('leases', { ...own, spec }).catch(this.#options.onError);
+    const given = new AbortController();
+    await Promise.race([
+      this.#options.client.update('leases', { ...own, spec }).catch(this.#options.onError),
+      this.#clock.sleep(retryPeriodMs, given.signal),
+    ]);
+    given.abort();
   }
 
   #observe(lease: Lease | undefined): void {

@@ -52,13 +52,21 @@ function hasLeftovers({ run, sandboxes, containers }: NodePaths): boolean {
 
 async function countPods(context: Context, found: string): Promise<number> {
   if (found !== 'ready') return 0;
-  const { items } = await (await context.client()).list('pods');
-  return items.filter((pod) => pod.status?.phase === 'Running').length;
+  const pods = await podsHere(context, await context.client());
+  return pods.filter((pod) => pod.status?.phase === 'Running').length;
+}
+
+/** This node's own; where it is the only one, also those that have no node. */
+async function podsHere(context: Context, client: Client): Promise<Pod[]> {
+  const { node } = JSON.parse(await readText(context.socket, '/podwire/v1/node')) as { node: string };
+  const nodes = await client.list('nodes');
+  const isAlone = nodes.items.every(({ metadata }) => metadata.name === node);
+  return (await client.list('pods', isAlone ? {} : { fieldSelector: `spec.nodeName=${node}` })).items;
 }
 
 async function removeEverything(context: Context, timeoutMs: number): Promise<void> {
   const client = await context.client();
-  const { items } = await client.list('pods');
+  const items = await podsHere(context, client);
   const wait = { deadline: Date.now() + timeoutMs, signal: untilInterrupted() };
   // A mirror of a static Pod comes back when it is deleted: the purge removes those.
   const own = items.filter((pod) => pod.metadata.annotations?.['kubernetes.io/config.mirror'] === undefined);

@@ -35,7 +35,7 @@ export interface EtcdStoreOptions extends EtcdAddress {
   readonly files?: TlsFiles;
   /** How long one member may take to answer; 2500 ms unless told. */
   readonly attemptMs?: number;
-  /** How long a call may take over all members; 15 000 ms unless told. */
+  /** How long a call may take over all members; 10 000 ms unless told. */
   readonly callMs?: number;
   /** Told of members that do not answer at the start. */
   readonly onWarning?: (message: string) => void;
@@ -47,7 +47,7 @@ const probeKey = `${reserved}probe`;
 
 /** @throws PodwireError DATASTORE_UNREACHABLE, DATASTORE_TLS. */
 export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store> {
-  const { endpoints, tls, prefix, files = {}, attemptMs = 2500, callMs = 15_000 } = options;
+  const { endpoints, tls, prefix, files = {}, attemptMs = 2500, callMs = 10_000 } = options;
   const connection = await Connection.open({ endpoints, tls: tls ? files : undefined, attemptMs, callMs });
   try {
     const revision = await probe(connection, options);
