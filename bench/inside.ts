@@ -8,6 +8,7 @@ import { manyCase } from './cases/many.ts';
 import type { Case, CaseContext } from './cases/case.ts';
 import { cniCase } from './cases/cni.ts';
 import { networkCase } from './cases/network.ts';
+import { probesCase } from './cases/probes.ts';
 import { startCase } from './cases/start.ts';
 import { cellPaths, furnishCell } from './lib/cell.ts';
 import { buildWorkload } from './lib/image.ts';
@@ -42,11 +43,12 @@ export const peerKinds: Readonly<Record<PeerName, PeerKind>> = {
 const cases: Readonly<Record<CaseName, Case>> = {
   start: startCase,
   many: manyCase,
+  probes: probesCase,
   cni: cniCase,
   network: networkCase,
 };
 /** Those that run Pods. */
-const withPeers: readonly CaseName[] = ['start', 'many'];
+const withPeers: readonly CaseName[] = ['start', 'many', 'probes'];
 
 export const reportFile = (folder: string): string => join(folder, 'report.json');
 

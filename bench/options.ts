@@ -2,7 +2,7 @@
 // Every default is what the README's and docs/benchmarks.md's figures were made with.
 import { Command, InvalidArgumentError } from 'commander';
 
-export const caseNames = ['start', 'many', 'cni', 'network'] as const;
+export const caseNames = ['start', 'many', 'probes', 'cni', 'network'] as const;
 export const peerNames = ['podwire', 'containerd', 'podman'] as const;
 export type CaseName = (typeof caseNames)[number];
 export type PeerName = (typeof peerNames)[number];
@@ -19,6 +19,8 @@ export interface Options {
   /** All Pods unless told. */
   readonly concurrency?: number;
   readonly rounds: number;
+  /** Pods of the "probes" case. */
+  readonly probedPods: number;
   readonly cniRuns: number;
   /** containerd's conflist with ipMasq: true, which costs it iptables runs for every Pod. */
   readonly ipMasq: boolean;
@@ -64,6 +66,7 @@ export function parseOptions(argv: readonly string[]): Options {
     .option('--pods <n>', 'Pods of the "many" case', count, 50)
     .option('--concurrency <n>', 'Pods under way at once in "many", the same for all (default: all)', count)
     .option('--rounds <n>', 'rounds of "many"', count, 3)
+    .option('--probed-pods <n>', 'Pods of the "probes" case', count, 100)
     .option('--cni-runs <n>', 'runs of the CNI plugins', count, 50)
     .option('--ip-masq', 'give containerd a conflist with ipMasq: true', false)
     .option('--install-peers', 'install missing peers by apt-get (Debian, Ubuntu)', false)

@@ -7,7 +7,7 @@ import { figure, formatTable } from './lib/table.ts';
 /** One quantity, measured for several peers in one run. */
 export interface Measurement {
   readonly title: string;
-  readonly unit: 'ms' | 'µs' | 'MB' | 'Gbit/s';
+  readonly unit: 'ms' | 'µs' | 'MB' | 'Gbit/s' | '% of a core';
   /** Who the others are compared with. */
   readonly base: string;
   readonly peers: Readonly<Record<string, Summary>>;

@@ -31,6 +31,10 @@ export interface Peer {
   readonly version: string;
   /** Resolves when the peer has said that the Pod's container runs. This is what is timed. */
   start(pod: string): Promise<void>;
+  /** Of the program that probes, where there is one. */
+  readonly daemonPid?: number;
+  /** A Pod with another command and, where given, a readiness probe; resolves when its container runs. */
+  startProbed?(pod: string, command: readonly string[], readinessProbe: object | undefined): Promise<void>;
   /** Resolves when the peer has said that nothing of the Pod is left. Timed. */
   remove(pod: string): Promise<void>;
   /** Not timed: throws unless the Pod really runs, with an address. */

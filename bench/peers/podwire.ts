@@ -73,10 +73,22 @@ class Podwire implements Peer {
     this.version = parts.version;
   }
 
-  async start(pod: string): Promise<void> {
-    const { client, watcher, workload } = this.#parts;
+  get daemonPid(): number {
+    return this.#parts.pid;
+  }
+
+  start(pod: string): Promise<void> {
+    return this.#start(pod, manifest(pod, this.#parts.workload));
+  }
+
+  startProbed(pod: string, command: readonly string[], readinessProbe: object | undefined): Promise<void> {
+    return this.#start(pod, manifest(pod, this.#parts.workload, { command, readinessProbe }));
+  }
+
+  async #start(pod: string, object: object): Promise<void> {
+    const { client, watcher } = this.#parts;
     const running = watcher.when(pod, 'Running');
-    await Promise.all([running, client.create('pods', manifest(pod, workload), { namespace })]);
+    await Promise.all([running, client.create('pods', object, { namespace })]);
   }
 
   async remove(pod: string): Promise<void> {
@@ -119,14 +131,14 @@ class Podwire implements Peer {
   }
 }
 
-function manifest(pod: string, { imageRef, command }: Workload): object {
+function manifest(pod: string, { imageRef, command }: Workload, container: object = {}): object {
   return {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name: pod },
     spec: {
       terminationGracePeriodSeconds: graceSeconds,
-      containers: [{ name: 'main', image: imageRef, command, imagePullPolicy: 'Never' }],
+      containers: [{ name: 'main', image: imageRef, command, imagePullPolicy: 'Never', ...container }],
     },
   };
 }

@@ -177,3 +177,39 @@ async function comesTrue(holds: () => boolean): Promise<boolean> {
     await new Promise((resolve) => setTimeout(resolve, 5));
   return holds();
 }
+
+const isAlive = (pid: number): boolean => {
+  try {
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+};
+for (const [name, start] of ways)
+  t.test(`a program that waits for one elsewhere, by ${name}`, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'podwire-groups-'));
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+    const pidFile = join(folder, 'pid');
+    const children = join(folder, 'children');
+    // As an OCI runtime does: the inner one leads a session of its own, and has a child; the outer one waits for it.
+    const inner = `echo $$ > ${pidFile}; sleep 1000 & echo $! > ${children}; wait`;
+    const script = `setsid sh -c '${inner}'; echo reaped > ${join(folder, 'reaped')}; exit 9`;
+    const command = { argv: sh(script), pidFile };
+    for (const how of ['timedOut', 'aborted'] as const) {
+      rmSync(pidFile, { force: true });
+      const limit =
+        how === 'timedOut' ? { timeoutMs: 300 } : { timeoutMs: 60_000, signal: AbortSignal.timeout(300) };
+      const result = await start({ ...command, ...limit });
+      t.match(result, { timedOut: how === 'timedOut', aborted: how === 'aborted' });
+      for (const file of [pidFile, children]) {
+        const pid = Number(readFileSync(file, 'utf8'));
+        t.ok(pid > 1 && !isAlive(pid), `${file.slice(folder.length)} is dead`);
+      }
+      t.ok(existsSync(join(folder, 'reaped')), 'the outer one had time to wait for it');
+    }
+    const quick = { timeoutMs: 5000, pidFile, argv: sh('echo out; exit 3'), okCodes: [3] };
+    t.match(judge(quick, await start(quick)), { stdout: 'out\n', exitCode: 3 }, 'one that ends by itself');
+    const group = { timeoutMs: 5000, pidFile, argv: sh('ps -o pgid= -p $$; echo $$') };
+    const [pgid, pid] = (await start(group)).stdout.trim().split(/\s+/);
+    t.equal(pgid, pid, 'it leads a process group');
+  });

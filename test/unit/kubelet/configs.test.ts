@@ -128,6 +128,24 @@ t.test("resources in the kernel's units", async (t) => {
     memoryLimit: 67_108_864,
   });
   t.same(podResources(pod({ containers: [a, b] }), 0), { cpuShares: 1280 });
+  const cpu = (name: string, amount: string, more: object = {}) => ({
+    name,
+    image: 'i',
+    resources: { requests: { cpu: amount } },
+    ...more,
+  });
+  const sidecar = { restartPolicy: 'Always' };
+  const hungry = [cpu('before', '3'), cpu('car', '1', sidecar), cpu('after', '2.5')];
+  t.same(
+    podResources(pod({ containers: [cpu('a', '1')], initContainers: hungry }), 0),
+    { cpuShares: 3584 },
+    'an init container beside the sidecar before it',
+  );
+  t.same(
+    podResources(pod({ containers: [cpu('a', '3')], initContainers: hungry }), 0),
+    { cpuShares: 4096 },
+    'all that lasts',
+  );
 });
 
 t.test('back-off doubles, has an end, and is forgotten after calm', async (t) => {
