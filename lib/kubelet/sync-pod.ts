@@ -51,6 +51,7 @@ export class PodSyncer {
     const deadline = this.#checkDeadline(state);
     let retry: number | undefined;
     if (!state.failed) {
+      this.#syncProbes(state); // a new daemon takes up what is known before it tells anything
       this.#context.status.write(state, this.#runtime(pod));
       try {
         retry = await this.#converge(state);

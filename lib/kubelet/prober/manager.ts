@@ -159,6 +159,8 @@ export class ProbeManager {
   }
 
   #tellError(about: About, error: unknown, budget: EventBudget): void {
+    const { code = '' } = error as { code?: string };
+    if (code === 'ContainerNotRunning' || code === 'ContainerNotFound') return; // it has just ended: told elsewhere
     if (budget.take())
       this.#record(about, 'Unhealthy', `${titles[about.type]} probe errored: ${messageOf(error)}`);
   }
