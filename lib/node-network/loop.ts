@@ -18,7 +18,7 @@ import type { Trace } from '../kernel/trace.ts';
 import { createBackend } from './backends.ts';
 import { bridgeName, writeDefaultConflist } from './conflist.ts';
 import { judgeLine, startMonitor } from './monitor.ts';
-import { ensureNodeNetwork, nodeTableIsThere } from './node-network.ts';
+import { ensureNodeNetwork, forwards, nodeTableIsThere } from './node-network.ts';
 import { PeerTable, peerOf, podCidrsOf } from './peers.ts';
 import { type Surroundings, surroundingsOf } from './health/surroundings.ts';
 import { PeerProgrammer } from './programmer.ts';
@@ -332,16 +332,23 @@ class NodeNetworkLoop implements RunningNodeNetwork {
     if (former) log?.info(`the node's network stands on ${underlay.device}, MTU ${underlay.mtu ?? 'any'}`);
     await this.#leaveFormerBackend();
     await this.#ensureTable();
-    const podCidr = own.podCidrs.map(formatCidr).join();
     const { paths } = this.#options;
-    writeDefaultConflist(paths, { podCidr, bridge: bridgeName(paths.tag), mtu: this.#mtu() });
+    writeDefaultConflist(paths, {
+      podCidr: this.#podCidr(),
+      bridge: bridgeName(paths.tag),
+      mtu: this.#mtu(),
+    });
     this.#setUpOnce = true;
     await this.#publish();
   }
 
+  #podCidr(): string {
+    return (this.#own?.podCidrs ?? []).map(formatCidr).join();
+  }
+
   #ensureTable(): Promise<void> {
     const { paths, clusterCidrs, exec, trace } = this.#options;
-    const podCidr = (this.#own as OwnNode).podCidrs.map(formatCidr).join();
+    const podCidr = this.#podCidr();
     const more = { ...(exec ? { exec } : {}), ...(trace ? { trace } : {}) };
     return ensureNodeNetwork({ podCidr, clusterCidrs, paths, ...more });
   }
@@ -414,6 +421,10 @@ class NodeNetworkLoop implements RunningNodeNetwork {
 
   async #checkTable(): Promise<void> {
     if (!this.#setUpOnce) return;
+    if (!(await forwards(this.#podCidr()))) {
+      this.#options.log?.warn('forwarding was off; turned on again');
+      return this.#ensureTable();
+    }
     const generation = nftGeneration();
     if (generation !== undefined && generation === this.#tableSeenAt) return;
     const there = await nodeTableIsThere(this.#options);

@@ -11,7 +11,7 @@ import type { KernelOptions } from '../kernel/ip.ts';
 import { deleteLink } from '../kernel/link.ts';
 import { nftApply, nftComment, nftList } from '../kernel/nftables.ts';
 import type { NodePaths } from '../kernel/paths.ts';
-import { ensureSysctl, writeSysctl } from '../kernel/sysctl.ts';
+import { ensureSysctl, readSysctl, writeSysctl } from '../kernel/sysctl.ts';
 import { createBackend } from './backends.ts';
 import { bridgeName, parsePodCidr } from './conflist.ts';
 import { backendNames } from './types.ts';
@@ -101,6 +101,12 @@ export async function nodeTableIsThere(network: Pick<NodeNetwork, 'paths' | 'exe
   const options = network.exec ? { exec: network.exec } : {};
   const table = await nftList(['table', 'inet', tableName(network.paths.tag)], options);
   return table?.some((object) => object.rule !== undefined) ?? false;
+}
+
+/** True while the machine forwards; `sysctl --system` of a person may turn it off. One file read a family. */
+export async function forwards(podCidr: string): Promise<boolean> {
+  const values = await Promise.all(parsePodCidr(podCidr).map((cidr) => readSysctl(forwardKey(cidr))));
+  return values.every((value) => value !== '0');
 }
 
 /** Takes table and bridge away and puts back what was before. Repeatable; tries everything. */

@@ -57,6 +57,7 @@ t.test('vxlan', async (t) => {
     ['the MAC', `ip link set ${link} address 02:00:00:00:00:77`],
     ['the link', `ip link del ${link}`],
     ['the table', `nft delete ${tables.trim()}`],
+    ['forwarding', 'sysctl -qw net.ipv4.ip_forward=0'],
     ['everything at once', `ip -4 route flush proto 112`, `ip neigh flush dev ${link} nud permanent`],
   ] as const)
     t.test(`by hand: ${name}`, async (t) => {
@@ -66,6 +67,7 @@ t.test('vxlan', async (t) => {
         () =>
           facts() === right &&
           table() === tables &&
+          look('cat /proc/sys/net/ipv4/ip_forward') === '1\n' &&
           look(`ip addr show dev ${link}`).includes('10.244.1.0/32'),
       );
       t.ok(back, `back after ${Date.now() - begin} ms`, { facts: facts() });
