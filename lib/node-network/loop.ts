@@ -1,83 +1,24 @@
 // The loop of a node's network: it waits for the node's own subnet, makes what Pods need on the machine (forwarding,
 // masquerade, conflist), tells the other nodes what they need, and keeps the kernel's entries for them as they should be.
 // Assumes one loop a node and root; several causes (a Node, a hand at the kernel) become one next step. A peer that changes
-// costs one or two processes; a look at everything is linear in peers and done at start, on repair, and every two minutes.
+// costs a few netlink requests; a look at everything is linear in peers and done at start, on repair, and every two minutes.
 // Invariants: steps run one at a time; what failed makes the next step a full one.
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Client } from '../api/client.ts';
 import { Informer } from '../api/informer.ts';
 import type { Node } from '../api/types.ts';
 import { type Cidr, formatCidr, parseCidr } from '../cni/address.ts';
 import { messageOf } from '../exec/errors.ts';
-import type { Exec } from '../exec/exec.ts';
-import { readIfThere, replaceFile } from '../kernel/files.ts';
-import { nftGeneration } from '../kernel/netlink/nft-generation.ts';
-import type { NodePaths } from '../kernel/paths.ts';
-import type { Trace } from '../kernel/trace.ts';
 import { createBackend } from './backends.ts';
-import { bridgeName, writeDefaultConflist } from './conflist.ts';
+import { NodeGround } from './ground.ts';
 import { judgeLine, startMonitor } from './monitor.ts';
-import { ensureNodeNetwork, forwards, nodeTableIsThere } from './node-network.ts';
+import type { NodeNetworkOptions, NodeNetworkStatus, RunningNodeNetwork } from './network.ts';
 import { PeerTable, peerOf, podCidrsOf } from './peers.ts';
 import { type Surroundings, surroundingsOf } from './health/surroundings.ts';
 import { PeerProgrammer } from './programmer.ts';
-import {
-  annotation,
-  type Backend,
-  type BackendConfig,
-  type BackendName,
-  type LocalNode,
-  type NodeNetworkLog,
-  type PeerProblem,
-  type Underlay,
-} from './types.ts';
+import { annotation, type Backend, type LocalNode, type Underlay } from './types.ts';
 import { findUnderlay } from './underlay.ts';
 
-export interface NodeNetworkOptions {
-  readonly client: Client;
-  readonly nodeName: string;
-  /** The node's address or addresses, one a family, the tunnels' first; its Node's InternalIPs unless told. */
-  readonly address?: string | readonly string[] | undefined;
-  readonly backend: BackendConfig;
-  readonly paths: NodePaths;
-  /** Ranges of all nodes' Pods: between them there is no masquerade. */
-  readonly clusterCidrs: readonly string[];
-  readonly log?: NodeNetworkLog | undefined;
-  /** Of what Pods' network stands on (forwarding, masquerade); peers come and go and are not in it. */
-  readonly trace?: Trace | undefined;
-  readonly exec?: Exec | undefined;
-}
-
-export interface NodeNetworkStatus {
-  readonly backend: BackendName;
-  readonly state: 'WaitingForSubnet' | 'Ready' | 'Failed';
-  readonly podCidrs: readonly string[];
-  /** Of Pods' interfaces. */
-  readonly mtu: number | undefined;
-  readonly underlay: Underlay | undefined;
-  /** The backend's own link. */
-  readonly link: string | undefined;
-  /** Peers that are programmed. */
-  readonly peers: readonly string[];
-  /** Nodes that are none, or not with all their subnets, by name. */
-  readonly problems: Readonly<Record<string, PeerProblem>>;
-  readonly lastError: string | undefined;
-}
-
-export interface RunningNodeNetwork {
-  /** Resolves once Pods may come: subnet known, conflist written, peers known by then programmed. Never rejects. */
-  readonly ready: Promise<void>;
-  /** Why no Pod may come yet; undefined when one may. */
-  notReady(): string | undefined;
-  status(): NodeNetworkStatus;
-  /** What its health is judged by; undefined until Pods may come. */
-  surroundings(): Surroundings | undefined;
-  /** Looks at everything now, and puts right what differs. */
-  resync(): Promise<void>;
-  /** Stops looking; the network stays. */
-  close(): Promise<void>;
-}
+export type { NodeNetworkOptions, NodeNetworkStatus, RunningNodeNetwork } from './network.ts';
 
 /** Time in which several lines of `ip monitor` become one look. */
 const settleMs = 50;
@@ -117,6 +58,7 @@ class NodeNetworkLoop implements RunningNodeNetwork {
   readonly #stop = new AbortController();
   readonly #nodes: Informer<'nodes'>;
   readonly #programmer: PeerProgrammer;
+  readonly #ground: NodeGround;
   #own: OwnNode | undefined;
   #local: LocalNode | undefined;
   #table: PeerTable | undefined;
@@ -125,12 +67,10 @@ class NodeNetworkLoop implements RunningNodeNetwork {
   #running: Promise<void> | undefined;
   #followed: Promise<void> = Promise.resolve();
   #lastError: string | undefined;
-  #setUpOnce = false;
-  /** Of nftables, when our table was last seen to be there. */
-  #tableSeenAt: number | undefined;
   #wait = retryMs.first;
   #timers = new Set<NodeJS.Timeout>();
   #settling: NodeJS.Timeout | undefined;
+  #retry: NodeJS.Timeout | undefined;
   #stopMonitor: (() => void) | undefined;
   #markReady: () => void = () => {};
   #markSeen: () => void = () => {};
@@ -145,6 +85,7 @@ class NodeNetworkLoop implements RunningNodeNetwork {
     this.#options = options;
     this.#backend = backend;
     this.#programmer = new PeerProgrammer(backend, options.log);
+    this.#ground = new NodeGround(options);
     const onError = (error: unknown) => this.#apiFailed(error);
     this.#nodes = new Informer({ client: options.client, resource: 'nodes', onError });
     this.#nodes.onChange((now, before) => this.#handleNode(now, before));
@@ -152,7 +93,7 @@ class NodeNetworkLoop implements RunningNodeNetwork {
 
   async start(): Promise<void> {
     this.#followed = this.#follow();
-    this.#every(tableCheckMs, () => this.#checkTable());
+    this.#every(tableCheckMs, () => this.#ground.keep());
     this.#every(fullMs, async () => {
       if (this.#programmer.begun) this.#need({ full: true });
     });
@@ -161,14 +102,14 @@ class NodeNetworkLoop implements RunningNodeNetwork {
   }
 
   notReady(): string | undefined {
-    if (this.#setUpOnce) return undefined;
+    if (this.#ground.stands) return undefined;
     if (this.#own) return this.#lastError ?? 'the network is being set up';
     return this.#lastError ?? `node "${this.#options.nodeName}" has no Pod subnet yet (spec.podCIDRs)`;
   }
 
   status(): NodeNetworkStatus {
     const problems = new Map([...(this.#table?.problems ?? []), ...this.#programmer.problems]);
-    const state = this.#lastError ? 'Failed' : this.#setUpOnce ? 'Ready' : 'WaitingForSubnet';
+    const state = this.#lastError ? 'Failed' : this.#ground.stands ? 'Ready' : 'WaitingForSubnet';
     return {
       backend: this.#backend.name,
       state,
@@ -184,7 +125,7 @@ class NodeNetworkLoop implements RunningNodeNetwork {
 
   surroundings(): Surroundings | undefined {
     const [local, table] = [this.#local, this.#table];
-    if (!this.#setUpOnce || !local || !table) return undefined;
+    if (!this.#ground.stands || !local || !table) return undefined;
     const { problems } = this.status();
     const here = { local, mtu: this.#mtu(), carrier: this.#backend.carrier };
     return surroundingsOf(here, [...table.peers.values()], problems);
@@ -198,6 +139,7 @@ class NodeNetworkLoop implements RunningNodeNetwork {
   async close(): Promise<void> {
     this.#stop.abort();
     clearTimeout(this.#settling);
+    clearTimeout(this.#retry);
     for (const timer of this.#timers) clearInterval(timer);
     this.#stopMonitor?.();
     this.#markSeen();
@@ -225,7 +167,7 @@ class NodeNetworkLoop implements RunningNodeNetwork {
 
   #apiFailed(error: unknown): void {
     this.#options.log?.warn(`the Nodes cannot be read: ${messageOf(error)}; trying again`);
-    if (!this.#setUpOnce) this.#lastError = `the API cannot be asked: ${messageOf(error)}`;
+    if (!this.#ground.stands) this.#lastError = `the API cannot be asked: ${messageOf(error)}`;
   }
 
   #handleNode(now: Node | undefined, before: Node | undefined): void {
@@ -277,6 +219,8 @@ class NodeNetworkLoop implements RunningNodeNetwork {
     if (this.#running || this.#stop.signal.aborted) return;
     this.#running = this.#steps().finally(() => {
       this.#running = undefined;
+      // What came while the last step ended; what failed waits for its timer.
+      if (hasWork(this.#todo) && !this.#retry) this.#run();
     });
   }
 
@@ -304,25 +248,25 @@ class NodeNetworkLoop implements RunningNodeNetwork {
     this.#lastError = message;
     this.#todo.full = true;
     this.#todo.setup ||= setup;
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
       this.#run();
     }, this.#wait);
-    this.#timers.add(timer);
     this.#wait = Math.min(this.#wait * 2, retryMs.longest);
   }
 
   async #step(todo: Todo): Promise<void> {
-    if (todo.setup || todo.full) await this.#ground(todo.setup);
+    if (todo.setup || todo.full) await this.#standOn(todo.setup);
     const [local, table] = [this.#local as LocalNode, this.#table as PeerTable];
     if (todo.full) await this.#programmer.all(local, table);
     else await this.#programmer.some(local, table, todo.peers);
     if (this.#programmer.begun) await this.#watchKernel();
     this.#markReady();
+    if (todo.setup) await this.#publish();
   }
 
   /** What all Pods of this node stand on. */
-  async #ground(setup: boolean): Promise<void> {
+  async #standOn(setup: boolean): Promise<void> {
     const { nodeName, exec, log } = this.#options;
     const own = this.#own as OwnNode;
     const underlay = await findUnderlay(own.addresses, exec ? { exec } : {});
@@ -330,27 +274,7 @@ class NodeNetworkLoop implements RunningNodeNetwork {
     this.#local = { name: nodeName, podCidrs: own.podCidrs, underlay };
     if (!setup && former && sameUnderlay(former.underlay, underlay)) return;
     if (former) log?.info(`the node's network stands on ${underlay.device}, MTU ${underlay.mtu ?? 'any'}`);
-    await this.#leaveFormerBackend();
-    await this.#ensureTable();
-    const { paths } = this.#options;
-    writeDefaultConflist(paths, {
-      podCidr: this.#podCidr(),
-      bridge: bridgeName(paths.tag),
-      mtu: this.#mtu(),
-    });
-    this.#setUpOnce = true;
-    await this.#publish();
-  }
-
-  #podCidr(): string {
-    return (this.#own?.podCidrs ?? []).map(formatCidr).join();
-  }
-
-  #ensureTable(): Promise<void> {
-    const { paths, clusterCidrs, exec, trace } = this.#options;
-    const podCidr = this.#podCidr();
-    const more = { ...(exec ? { exec } : {}), ...(trace ? { trace } : {}) };
-    return ensureNodeNetwork({ podCidr, clusterCidrs, paths, ...more });
+    await this.#ground.make(own.podCidrs, this.#mtu(), this.#backend.name);
   }
 
   #mtu(): number | undefined {
@@ -367,20 +291,6 @@ class NodeNetworkLoop implements RunningNodeNetwork {
     };
     if (Object.entries(wanted).every(([key, value]) => this.#published[key] === value)) return;
     await client.patch('nodes', { name: nodeName }, { metadata: { annotations: wanted } });
-  }
-
-  /** What an earlier start made with another backend would lead packets astray. */
-  async #leaveFormerBackend(): Promise<void> {
-    const { paths, exec, log } = this.#options;
-    const file = join(paths.state, 'network-backend');
-    const former = readIfThere(file)?.trim() as BackendName | undefined;
-    const { name } = this.#backend;
-    if (former === name) return;
-    if (former !== undefined && former.length > 0) {
-      log?.info(`network backend ${former} is left for ${name}`);
-      await createBackend({ name: former }, paths, exec ? { exec } : {})?.remove();
-    }
-    replaceFile(file, `${name}\n`);
   }
 
   // What others do to the kernel.
@@ -417,21 +327,6 @@ class NodeNetworkLoop implements RunningNodeNetwork {
       this.#need({ full: true });
     }, 1000);
     this.#timers.add(timer);
-  }
-
-  async #checkTable(): Promise<void> {
-    if (!this.#setUpOnce) return;
-    if (!(await forwards(this.#podCidr()))) {
-      this.#options.log?.warn('forwarding was off; turned on again');
-      return this.#ensureTable();
-    }
-    const generation = nftGeneration();
-    if (generation !== undefined && generation === this.#tableSeenAt) return;
-    const there = await nodeTableIsThere(this.#options);
-    this.#tableSeenAt = generation;
-    if (there) return;
-    this.#options.log?.warn("the node's nftables table is gone; made again");
-    await this.#ensureTable();
   }
 
   #every(ms: number, work: () => Promise<void>): void {
