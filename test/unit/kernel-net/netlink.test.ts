@@ -1,11 +1,14 @@
 // rtnetlink: each change's bytes against those that iproute2 6.1 sends for the same line (seen by strace, sequence numbers
 // taken out), how answers are read, and what a failure becomes.
 import t from 'tap';
+import { randomMac } from '../../../cni-plugins/lib/names.ts';
 import { addressBytes, addressText, broadcastOf, macBytes } from '../../../lib/kernel/netlink/address.ts';
+import { macText } from '../../../lib/kernel/hash.ts';
 import { canEncode, encode } from '../../../lib/kernel/netlink/encode.ts';
 import { parseAnswers, parseAttributes, parseError, Request } from '../../../lib/kernel/netlink/message.ts';
 import { errnoName, errnoText } from '../../../lib/kernel/netlink/socket.ts';
 import { ipLine, type NetOp } from '../../../lib/kernel/net.ts';
+import { decodeText, encodeText } from '../../../lib/kernel/text.ts';
 
 // Of the namespace in which it was captured; descriptor 4 was the Pod's namespace.
 const indexes: Record<string, number> = { lo: 1, br0: 2, br1: 3, veth1: 4, veth2p: 5, veth2: 6, vx: 7 };
@@ -338,4 +341,24 @@ t.test('addresses', async (t) => {
     [1, '127.255.255.255'],
   ] as const)
     t.equal(addressText(broadcastOf(addressBytes('10.9.8.5'), length)), text);
+});
+
+t.test('MACs and texts as plugins write them', async (t) => {
+  const mac = Uint8Array.from([0x02, 0, 0x0f, 0x10, 0xff, 0xa0]);
+  t.equal(macText(mac), '02:00:0f:10:ff:a0');
+  t.strictSame(macBytes('02:00:0F:10:ff:a0'), mac);
+  for (const bad of [
+    '',
+    '02:00:00:00:00',
+    '02:00:00:00:00:01:02',
+    '2:0:0:0:0:1',
+    '02:00:00:00:00:g1',
+    '02-00-00-00-00-01',
+  ])
+    t.throws(() => macBytes(bad), { code: 'EINVAL' }, bad);
+  const [one, other] = [randomMac(), randomMac()];
+  t.match(one, /^[0-9a-f][26ae](:[0-9a-f]{2}){5}$/, 'locally administered, unicast');
+  t.not(one, other);
+  t.equal(decodeText(encodeText('\ufeff{"é":"😀"}')), '\ufeff{"é":"😀"}', 'the byte order mark is kept');
+  t.equal(decodeText(Uint8Array.from([0x61, 0xff])), 'a\ufffd');
 });
