@@ -44,6 +44,10 @@ export function addJoinVerbs(program: Command): void {
     .action(action(async () => (await import('./verbs/join.ts')).runJoin));
   addNodeFlags(join);
   program
+    .command('leave')
+    .description('make this machine one of its own again, after "podwire down --pods"')
+    .action(action(async () => (await import('./verbs/join.ts')).runLeave));
+  program
     .command('kubeconfig')
     .description('print a kubeconfig with a certificate for kubectl')
     .option('--server <host:port>', 'the server to name in it (default: this one)')

@@ -3,12 +3,20 @@
 // waits until one does.
 import { setTimeout } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { isReason } from '../../lib/api/errors.ts';
 import { HttpClient } from '../../lib/api/http-client.ts';
 import { createNodeServer } from '../../lib/apiserver/node-server.ts';
 import { clusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
-import { checkValidity, type Credentials, newKey, validityOf } from '../../lib/pki/certificate.ts';
+import {
+  checkClocks,
+  checkValidity,
+  type Credentials,
+  newKey,
+  validityOf,
+} from '../../lib/pki/certificate.ts';
 import { createRequest } from '../../lib/pki/issue.ts';
+import { serverClock } from '../../lib/pki/join-client.ts';
 import {
   type Membership,
   readCredentials,
@@ -34,7 +42,7 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   const { paths } = given;
   const stop = new AbortController();
   const { signal } = stop;
-  const cluster = openMembership(given);
+  const cluster = await openMembership(given);
   const { name } = cluster.membership;
   const options = { ...given, ...cluster.membership.settings, nodeName: name, nodeIp: cluster.nodeIp };
   let nodePort = 0;
@@ -72,13 +80,9 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   nodePort = listener.port;
   const { paths: _, ...flags } = given;
   rememberFlags(paths, flags);
-  const begun = (async () => {
-    await untilServerAnswers(client, { log, signal });
-    await refreshSettings(client, cluster).catch(() => {}); // those of the last time do
-    await running.start();
-    ready = true;
-    log.info({ socket: paths.socket, node: name, servers: target.servers() }, 'podwired is ready');
-  })();
+  await running.recover();
+  await untilServerAnswers(client, { settings: () => cluster.membership.settings }, log);
+  await refreshSettings(client, cluster).catch(() => {}); // those of the last time do
   keepRenewed({
     what: "the node's certificate",
     current: () => cluster.credentials.cert,
@@ -92,7 +96,9 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   const settingsTimer = setInterval(() => {
     refreshSettings(client, cluster).catch(() => {}); // the next one tells
   }, settingsMs).unref();
-  await begun;
+  await running.start();
+  ready = true;
+  log.info({ socket: paths.socket, node: name, servers: target.servers() }, 'podwired is ready');
   return {
     close: async () => {
       stop.abort();
@@ -114,7 +120,7 @@ interface Cluster {
 }
 
 /** @throws PodwireError NOT_JOINED, NAME_CHANGED, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID, PKI_FILES */
-function openMembership({ paths: { pki }, nodeName, nodeIp }: DaemonOptions): Cluster {
+async function openMembership({ paths: { pki }, nodeName, nodeIp }: DaemonOptions): Promise<Cluster> {
   const membership = readMembership<Settings>(pki);
   if (!membership)
     throw new PodwireError(
@@ -127,27 +133,55 @@ function openMembership({ paths: { pki }, nodeName, nodeIp }: DaemonOptions): Cl
       'NAME_CHANGED',
       `--node-name ${nodeName}: this machine joined as "${name}"; to change it, join again with a new token`,
     );
-  const credentials = readCredentials(pki);
-  checkValidity(validityOf(credentials.cert), { what: `the certificate of node "${name}"`, now: Date.now() });
-  return { folder: pki, membership, credentials, nodeIp: nodeIp ?? address };
+  const cluster = { folder: pki, membership, credentials: readCredentials(pki), nodeIp: nodeIp ?? address };
+  await checkOwnCertificate(cluster);
+  return cluster;
 }
 
-/** A server that is starting, or not reachable yet, is waited for: Pods go on meanwhile. */
+/** @throws PkiError CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID with the clocks of both sides */
+async function checkOwnCertificate({ membership: { name, settings }, credentials }: Cluster): Promise<void> {
+  const validity = validityOf(credentials.cert);
+  const what = `the certificate of node "${name}"`;
+  try {
+    checkValidity(validity, { what, now: Date.now() });
+  } catch {
+    const clocks = await Promise.all(settings.servers.map(serverClock));
+    const serverNow = clocks.find((clock) => clock !== undefined);
+    checkValidity(validity, { what, now: Date.now(), serverNow });
+  }
+}
+
+/**
+ * A server that is starting, or not reachable yet, is waited for: Pods go on meanwhile.
+ * @throws ApiError Unauthorized when a server knows this node no more; PkiError CLOCKS_DIFFER
+ */
 async function untilServerAnswers(
   client: HttpClient,
-  { log, signal }: { log: Logger; signal: AbortSignal },
+  { settings }: { settings: () => Settings },
+  log: Logger,
 ): Promise<void> {
   let told: string | undefined;
-  while (!signal.aborted) {
+  for (;;) {
     try {
       await client.request('GET', '/api');
       return;
     } catch (error) {
+      for (const server of settings().servers) {
+        const clock = isClockFault(error) ? await serverClock(server) : undefined;
+        if (clock !== undefined) checkClocks(Date.now(), clock);
+      }
+      if (isReason(error, 'Unauthorized')) throw error;
       if (told !== messageOf(error)) log.warn(`waiting for a server: ${messageOf(error)}`);
       told = messageOf(error);
-      await setTimeout(retryMs, undefined, { signal }).catch(() => {});
+      await setTimeout(retryMs);
     }
   }
+}
+
+/** A certificate of the far side that is not valid by this clock, or ours by theirs. */
+function isClockFault(error: unknown): boolean {
+  const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+  return code === 'CERT_NOT_YET_VALID' || code === 'CERT_HAS_EXPIRED' || isReason(error, 'Unauthorized');
 }
 
 async function refreshSettings(client: HttpClient, cluster: Cluster): Promise<void> {

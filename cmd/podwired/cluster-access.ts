@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { ApiError, isReason } from '../../lib/api/errors.ts';
 import type { Listening, TlsListener } from '../../lib/apiserver/app.ts';
-import { ensureCa } from '../../lib/apiserver/cluster-ca.ts';
+import { ensureCa, readCa } from '../../lib/apiserver/cluster-ca.ts';
 import { nodeCertificate } from '../../lib/apiserver/join.ts';
 import type { Registry } from '../../lib/apiserver/registry.ts';
 import type { ClusterFace, OpenRequest } from '../../lib/apiserver/routes-cluster.ts';
@@ -83,8 +83,14 @@ export class ClusterAccess implements ClusterFace {
   async start(api: Listening, nodePort: Listening): Promise<void> {
     this.#api = api;
     this.#nodePort = nodePort;
-    const { listen } = this.#options.flags;
-    if (listen !== undefined) await this.open({ listen });
+    const { flags, registry, log } = this.#options;
+    if (flags.listen !== undefined) await this.open({ listen: flags.listen });
+    else if (await readCa(registry)) {
+      // Another server of this store, or this one before its flags were forgotten, has made it a cluster.
+      await this.open({}).catch((error) =>
+        log.warn({ err: error }, `not open to other machines: ${messageOf(error)}`),
+      );
+    }
   }
 
   open(where: OpenRequest): Promise<KeyPair> {
@@ -103,8 +109,12 @@ export class ClusterAccess implements ClusterFace {
   }
 
   async settings() {
+    const { registry } = this.#options;
     const own = this.ownAddresses();
-    const known = Object.values((await this.#readServers())?.data ?? {}).flatMap((line) => line.split(','));
+    const nodes = new Set((await registry.list('nodes')).items.map(({ metadata }) => metadata.name));
+    const known = Object.entries((await this.#readServers())?.data ?? {})
+      .filter(([name]) => nodes.has(name)) // a server that was removed is asked no more
+      .flatMap(([, line]) => line.split(','));
     return { ...this.#options.settings, servers: [...new Set([...own, ...known])] };
   }
 
@@ -192,16 +202,29 @@ export class ClusterAccess implements ClusterFace {
 
   /** Other servers reach this machine's Pods by it, as they reach any node's. */
   async #openNodePort(ca: KeyPair): Promise<void> {
-    const { nodeName: name, nodeIp: address, flags, log } = this.#options;
-    const key = newKey();
-    const cert = await nodeCertificate({ ca, lifeMs: 10 * yearMs, publicKey: key }, { name, address });
+    const { flags, log } = this.#options;
+    const pair = await this.#nodePair(ca);
     try {
       const at = { host: '', port: flags.nodePort };
-      const { port } = await listenAnywhere(this.#nodePort!, at, { cert, key, ca: ca.cert });
+      const { port } = await listenAnywhere(this.#nodePort!, at, { ...pair, ca: ca.cert });
       this.#openedNodePort = port;
     } catch (error) {
       log.warn({ err: error }, `other servers cannot reach this node's logs: ${messageOf(error)}`);
     }
+  }
+
+  async #nodePair(ca: KeyPair): Promise<KeyPair> {
+    const { nodeName: name, nodeIp: address, paths } = this.#options;
+    const file = join(paths.pki, 'own-node.pem');
+    const found = readKeyPair(file);
+    if (found && stillGood(found.cert, ca, [name, address])) return found;
+    const key = newKey();
+    const pair = {
+      cert: await nodeCertificate({ ca, lifeMs: 10 * yearMs, publicKey: key }, { name, address }),
+      key,
+    };
+    writeKeyPair(file, pair);
+    return pair;
   }
 
   async #readServers() {

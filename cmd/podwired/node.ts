@@ -62,6 +62,8 @@ export interface RunningNode {
   explain(pod: Pod): string;
   /** This node's network and how it reaches the others. @throws ApiError ServiceUnavailable before it was started */
   networkReport(): NetworkReport;
+  /** Adopts what runs here; repeatable. */
+  recover(): Promise<void>;
   /** Registers the node and takes up its Pods. */
   start(): Promise<void>;
   /** Stops looking; Pods go on. */
@@ -150,6 +152,7 @@ export async function prepareNode(
     streams,
     networkReport,
     explain: (pod) => explain(paths, runtime, pod),
+    recover: () => kubelet.recover(),
     start,
     close,
   };

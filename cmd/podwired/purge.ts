@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Client } from '../../lib/api/client.ts';
 import { isReason } from '../../lib/api/errors.ts';
+import type { Pod } from '../../lib/api/types.ts';
 import { settleAll } from '../../lib/exec/errors.ts';
 import { removeCgroup, undoPrepareCgroups } from '../../lib/kernel/cgroup.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
@@ -38,7 +39,7 @@ export async function purgeNode({ paths, client, kubelet, nodeName, log }: Purge
 
 /** Pods of this node that are still in the API; the kubelet takes them down as their objects go. */
 async function removePods(client: Client, nodeName: string): Promise<void> {
-  const { items } = await client.list('pods', { fieldSelector: `spec.nodeName=${nodeName}` });
+  const items = await listPods(client, nodeName);
   await settleAll(
     'pods',
     items.map(({ metadata: { namespace, name } }) => async () => {
@@ -49,4 +50,14 @@ async function removePods(client: Client, nodeName: string): Promise<void> {
       }
     }),
   );
+}
+
+/** An agent whose servers are away knows of none: its kubelet takes down what runs all the same. */
+async function listPods(client: Client, nodeName: string): Promise<readonly Pod[]> {
+  try {
+    return (await client.list('pods', { fieldSelector: `spec.nodeName=${nodeName}` })).items;
+  } catch (error) {
+    if (isReason(error, 'ServiceUnavailable')) return [];
+    throw error;
+  }
 }

@@ -47,8 +47,8 @@ export class HttpTransport {
   readonly #target: Target;
   readonly #agent = new Agent({ keepAlive: true });
   #tls: AgentKeeper | undefined;
-  /** Counts up with each server that did not do. */
-  #turn = 0;
+  /** The one that is asked; another when it did not do. */
+  #current: string | undefined;
 
   constructor(target: Target) {
     this.#target = target;
@@ -82,7 +82,7 @@ export class HttpTransport {
     if ('servers' in this.#target) {
       const { AgentKeeper, aServer } = await import('../pki/peer.ts'); // the CLI has no use for it
       this.#tls ??= new AgentKeeper(this.#target.credentials, aServer);
-      return { ...splitServer(this.#server()), protocol: 'https:', agent: this.#tls.get() };
+      return { ...splitServer(this.#server(this.#target)), protocol: 'https:', agent: this.#tls.get() };
     }
     const { hostname, port } = new URL(this.#target.url);
     return { host: hostname, port: Number(port || 80), agent: this.#agent };
@@ -90,25 +90,31 @@ export class HttpTransport {
 
   /** Tells that the connection given last did not do: the next request goes to another server. */
   turnAway(): void {
-    this.#turn++;
+    if (!('servers' in this.#target)) return;
+    const servers = this.#target.servers();
+    this.#current = servers[(servers.indexOf(this.#server(this.#target)) + 1) % servers.length];
   }
 
-  #server(): string {
-    const servers = 'servers' in this.#target ? this.#target.servers() : [];
-    return servers[this.#turn % servers.length]!;
+  /** The list may change while it is asked: who serves well is kept. */
+  #server(target: ServersTarget): string {
+    const servers = target.servers();
+    if (this.#current === undefined || !servers.includes(this.#current)) this.#current = servers[0];
+    if (this.#current !== undefined) return this.#current;
+    throw new ApiError('ServiceUnavailable', 'no server of the cluster is known');
   }
 
   async #sendToAny(request: HttpRequest): Promise<IncomingMessage> {
     const others = 'servers' in this.#target ? this.#target.servers().length : 0;
     for (let tried = 0; ; tried++) {
-      const turn = this.#turn;
+      const asked = this.#current;
       try {
         return await this.#send(request, await this.connection());
       } catch (cause) {
+        if (cause instanceof ApiError) throw cause;
         const error = cause as NodeJS.ErrnoException;
         const failure = this.failure(error);
         if (others === 0 || request.signal?.aborted) throw failure;
-        if (this.#turn === turn) this.turnAway();
+        if (asked === undefined || this.#current === asked) this.turnAway();
         // What may have been done already is not asked for twice.
         const harmless = request.method === 'GET' || unreachable.includes(error.code ?? '');
         if (!harmless || tried >= others) throw failure;
@@ -145,7 +151,7 @@ export class HttpTransport {
     if ('servers' in this.#target)
       return new ApiError(
         'ServiceUnavailable',
-        `the server ${this.#server()} does not answer: ${error.message}${clockHint(error)}`,
+        `the server ${this.#server(this.#target)} does not answer: ${error.message}`,
         undefined,
         options,
       );
@@ -188,12 +194,6 @@ export function limitWait(call: ClientRequest): void {
     else answer();
   });
   for (const end of ['response', 'upgrade', 'close'] as const) call.once(end, () => clearTimeout(timer));
-}
-
-/** OpenSSL's words for a certificate out of its time say nothing of clocks. */
-function clockHint({ code }: NodeJS.ErrnoException): string {
-  if (code !== 'CERT_NOT_YET_VALID' && code !== 'CERT_HAS_EXPIRED') return '';
-  return ` (${code}; this machine's clock says ${new Date().toISOString()}: is it right?)`;
 }
 
 function encodeBody(body: unknown): Buffer | undefined {

@@ -44,6 +44,7 @@ export interface KubeletOptions {
 }
 
 const housekeepingMs = 30_000;
+const statusRetryMs = 1000;
 // Of Pods that are taken down with the node: who wants them to end in peace deletes them before.
 const drainGraceSeconds = 5;
 // Source: kubelet's immediateEvictionGracePeriodSeconds.
@@ -65,6 +66,7 @@ export class Kubelet {
   #housekeeper: NodeJS.Timeout | undefined;
   #loop: Promise<void> = Promise.resolve();
   #draining = false;
+  #recovered: Promise<void> | undefined;
   #staticPods: readonly StaticPod[] = [];
 
   constructor(options: KubeletOptions) {
@@ -89,7 +91,8 @@ export class Kubelet {
     });
     this.#probes = probes;
     const probesOf = (pod: Pod): ProbeResults => probes.resultsOf(pod);
-    const status = new StatusManager({ client, paths, hostIP: node.ip, probesOf, log });
+    const retry = (uid: string): void => this.#wakeLater(uid);
+    const status = new StatusManager({ client, paths, hostIP: node.ip, probesOf, retry, log });
     this.#status = status;
     const preStop = preStopWith({ runtime, events, node });
     const stopper = new ContainerStopper({ runtime, events, preStop });
@@ -110,10 +113,16 @@ export class Kubelet {
     this.#workers = new PodWorkers((uid) => this.#sync(uid), log);
   }
 
+  /** Adopts what an earlier kubelet left; no Pod is begun or ended. */
+  recover(): Promise<void> {
+    this.#recovered ??= this.#options.runtime.recover();
+    return this.#recovered;
+  }
+
   /** Adopts what an earlier kubelet left, takes up all Pods, and resolves; the loop goes on until close(). */
   async start(): Promise<void> {
     const { client, runtime, node, paths, log, decodePod } = this.#options;
-    await runtime.recover();
+    await this.recover();
     runtime.onEvent((event) => this.#handlePlegEvent(event.podUid));
     const fieldSelector = `spec.nodeName=${node.name}`;
     const { items, resourceVersion } = await client.list('pods', { fieldSelector });
@@ -200,6 +209,7 @@ export class Kubelet {
       for (const pod of items) this.#handlePodUpdate(pod);
       for (const [uid, state] of this.#pods)
         if (!there.has(uid) && !state.isStatic) this.#handlePodRemove(uid, 0);
+        else this.#workers.wake(uid); // what could not be written while the API was away is written now
       return resourceVersion;
     } catch (error) {
       this.#options.log.warn({ err: error }, 'list of pods failed');
@@ -267,6 +277,14 @@ export class Kubelet {
     if (!state || state.finished || state.failed) return;
     this.#status.write(state, runtimeStatusOf(this.#options.runtime, uid));
     if (type !== 'readiness') this.#workers.wake(uid);
+  }
+
+  /** What failed outside of a sync is tried again by the next one. */
+  #wakeLater(uid: string): void {
+    setTimeout(statusRetryMs, undefined, { signal: this.#stop.signal, ref: false }).then(
+      () => this.#handlePlegEvent(uid),
+      () => {}, // it is closing
+    );
   }
 
   #handlePlegEvent(uid: string): void {

@@ -24,6 +24,7 @@ export class StatusManager {
   readonly #paths: NodePaths;
   readonly #hostIP: string;
   readonly #probesOf: (pod: Pod) => ProbeResults;
+  readonly #retry: (uid: string) => void;
   readonly #log: Logger;
 
   constructor(input: {
@@ -31,12 +32,15 @@ export class StatusManager {
     paths: NodePaths;
     hostIP: string;
     probesOf: (pod: Pod) => ProbeResults;
+    /** Told of a Pod whose status could not be written. */
+    retry: (uid: string) => void;
     log: Logger;
   }) {
     this.#client = input.client;
     this.#paths = input.paths;
     this.#hostIP = input.hostIP;
     this.#probesOf = input.probesOf;
+    this.#retry = input.retry;
     this.#log = input.log;
   }
 
@@ -104,6 +108,7 @@ export class StatusManager {
       this.#log.error({ err: error, pod: name, namespace }, 'status not written');
       state.writeError = error;
       state.lastStatus = undefined; // not what the API has
+      this.#retry(pod.metadata.uid);
     }
   }
 

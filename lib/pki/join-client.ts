@@ -83,6 +83,17 @@ async function findServer({ servers, caHash }: JoinToken): Promise<Found> {
   }
 }
 
+/** A server's clock, whether its certificate holds or not; undefined when it does not tell. Only for messages. */
+export async function serverClock(server: string): Promise<number | undefined> {
+  try {
+    const request = { method: 'GET', path: '/podwire/v1/ca', options: { rejectUnauthorized: false } };
+    const { now } = parse((await call(server, request)).body) as { now?: unknown };
+    return typeof now === 'number' ? now : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 async function askForCa(server: string, caHash: string): Promise<Found> {
   // Nothing is believed of what comes but what the hash proves; nothing secret is sent.
   const { status, body, localAddress } = await call(server, {

@@ -1,7 +1,7 @@
 // What an agent remembers of its cluster: its certificate, the servers, its name and address; and who it is.
 // Assumes one writer a root. Three small files under /var/lib/podwire/pki, each replaced in one step.
 import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
 import { type Credentials, PkiError } from './certificate.ts';
@@ -39,6 +39,12 @@ export function readMembership<Settings>(folder: string): Membership<Settings> |
 export function writeMembership(folder: string, membership: Membership<unknown>): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   replaceFile(files(folder).record, JSON.stringify(membership));
+}
+
+/** The machine keeps its id: who joins again with the same name is the same. */
+export function forgetMembership(folder: string): void {
+  const { record, node, ca } = files(folder);
+  for (const path of [record, node, ca]) rmSync(path, { force: true });
 }
 
 /** @throws PkiError PKI_FILES */

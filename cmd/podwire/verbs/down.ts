@@ -10,7 +10,7 @@ import { type Context, untilInterrupted } from '../context.ts';
 import { health, socketOwner, startPodwired, stopPodwired } from '../daemon.ts';
 import { parseDuration } from '../duration.ts';
 import { waitUntil } from '../follow.ts';
-import { readText } from '../http.ts';
+import { readJson, readText } from '../http.ts';
 import { resourceInfo } from '../resources.ts';
 
 export interface DownOptions {
@@ -56,12 +56,21 @@ async function countPods(context: Context, found: string): Promise<number> {
   return pods.filter((pod) => pod.status?.phase === 'Running').length;
 }
 
-/** This node's own; where it is the only one, also those that have no node. */
-async function podsHere(context: Context, client: Client): Promise<Pod[]> {
-  const { node } = JSON.parse(await readText(context.socket, '/podwire/v1/node')) as { node: string };
-  const nodes = await client.list('nodes');
-  const isAlone = nodes.items.every(({ metadata }) => metadata.name === node);
-  return (await client.list('pods', isAlone ? {} : { fieldSelector: `spec.nodeName=${node}` })).items;
+/**
+ * This node's own; where it is the only one, also those that have no node. An agent whose servers are away knows of none, and
+ * the purge takes down what runs.
+ */
+async function podsHere(context: Context, client: Client): Promise<readonly Pod[]> {
+  const { node, role } = await readJson<{ node: string; role: string }>(context.socket, '/podwire/v1/node');
+  try {
+    const nodes = await client.list('nodes');
+    const isAlone = nodes.items.every(({ metadata }) => metadata.name === node);
+    return (await client.list('pods', isAlone ? {} : { fieldSelector: `spec.nodeName=${node}` })).items;
+  } catch (error) {
+    if (role !== 'agent' || !isReason(error, 'ServiceUnavailable')) throw error;
+    context.err(`${error.message}\nthe cluster goes on knowing this node's Pods until it is removed there\n`);
+    return [];
+  }
 }
 
 async function removeEverything(context: Context, timeoutMs: number): Promise<void> {

@@ -32,3 +32,15 @@ export async function runJoin(context: Context, text: string, flags: DaemonFlags
   const { pid, ms } = await startPodwired(context, flags);
   context.out(`podwired is ready after ${(ms / 1000).toFixed(2)} s (pid ${pid}) on ${context.socket}\n`);
 }
+
+export async function runLeave(context: Context): Promise<void> {
+  const { forgetMembership, isMember } = await import('../../../lib/pki/membership.ts');
+  const { pki } = context.paths;
+  if (!isMember(pki)) return context.out('this machine is of no cluster\n');
+  if ((await health(context)) !== 'absent')
+    throw new UsageError('podwired still runs: podwire down --pods, and leave then');
+  forgetMembership(pki);
+  context.out(
+    'this machine is on its own again; on a server, "podwire delete node" removes what it was there\n',
+  );
+}
