@@ -460,7 +460,9 @@ function echo(): ExecSession {
   let end: (code: number) => void = () => {};
   const exit = new Promise<number>((resolve) => (end = resolve));
   return {
-    onStdout: (listener) => void (out = listener),
+    onStdout: (listener) => {
+      out = listener;
+    },
     onStderr: () => {},
     writeStdin: (chunk) => out(chunk),
     closeStdin: () => end(7),
