@@ -19,6 +19,8 @@ export const systemNamespaces: readonly string[] = [
   'kube-node-lease',
 ];
 
+const attempts = 8;
+
 /** Deletes one Pod with its grace period. */
 export type DeletePod = (key: { namespace: string; name: string }) => Promise<unknown>;
 
@@ -52,6 +54,18 @@ export async function emptyNamespace(table: ObjectTable, name: string, deletePod
 
 /** Removes a terminating namespace once its last Pod is gone; does nothing to any other. */
 export async function finishNamespace(table: ObjectTable, name: string): Promise<void> {
+  for (let attempt = 1; ; attempt++)
+    try {
+      await tryToFinish(table, name);
+      return;
+    } catch (error) {
+      // Another server has changed something in it just now.
+      if (!isStoreError(error, 'STORE_CONFLICT') || attempt === attempts) throw error;
+    }
+}
+
+/** What is created after it was marked is refused by the store: its namespace is not as the creator saw it. */
+async function tryToFinish(table: ObjectTable, name: string): Promise<void> {
   const entry = await table.store.get(keyOf('namespaces', { name }));
   if (!entry || table.decode(entry).metadata.deletionTimestamp === undefined) return;
   const { entries: pods } = await table.store.list(prefixOf('pods', name));

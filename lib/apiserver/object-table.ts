@@ -84,7 +84,8 @@ export class ObjectTable {
     const { old } = write;
     if (old?.value === value && resource !== 'events') return this.decode(old) as T;
     const options = {
-      ...(isFleeting(resource) ? relaxed : write.options),
+      ...write.options,
+      ...(isFleeting(resource) ? relaxed : {}),
       ...(resource === 'events' ? { ttlSeconds: this.#eventTtlSeconds } : {}),
     };
     this.#cache.expect(key, value, object);

@@ -20,7 +20,7 @@ import { checkSchema } from '../api/schema.ts';
 import { parseSelectors } from '../api/selectors.ts';
 import type { ApiObject, Binding, Kinds, Pod, Resource } from '../api/types.ts';
 import { validateMeta, validateMetaUpdate } from '../api/validation.ts';
-import { isStoreError, type Store, type StoreEntry } from '../store/store.ts';
+import { isStoreError, type Store, type StoreEntry, type WriteOptions } from '../store/store.ts';
 import { conflictError, existsError, forbiddenError } from './api-errors.ts';
 import type { User } from './authn.ts';
 import {
@@ -172,7 +172,7 @@ export class Registry implements Client {
       ...validateMeta(draft.metadata, strategy.metaRules),
       ...strategy.validate(draft),
     ]);
-    await this.#checkNamespace(resource, draft);
+    let whileAt = await this.#checkNamespace(resource, draft);
     if (options.dryRun) {
       if (await this.#table.store.get(keyOf(resource, draft.metadata)))
         throw existsError(resource, draft.metadata.name);
@@ -180,8 +180,13 @@ export class Registry implements Client {
     }
     for (let attempt = 1; ; attempt++) {
       try {
-        return (await this.#table.put(resource, draft)) as Kinds[R];
+        const placed = whileAt ? { options: { whileAt } } : {};
+        return (await this.#table.put(resource, draft, placed)) as Kinds[R];
       } catch (error) {
+        if (isStoreError(error, 'STORE_MOVED')) {
+          whileAt = await this.#checkNamespace(resource, draft);
+          continue;
+        }
         if (!isStoreError(error, 'STORE_CONFLICT')) throw error;
         if (!base || attempt === nameAttempts) throw existsError(resource, draft.metadata.name);
         draft.metadata.name = generateName(base);
@@ -270,16 +275,19 @@ export class Registry implements Client {
     });
   }
 
-  async #checkNamespace(resource: Resource, draft: ApiObject): Promise<void> {
+  /** Gives what the creation hangs on: its namespace as it is now, unless it may be created in one that goes. */
+  async #checkNamespace(resource: Resource, draft: ApiObject): Promise<WriteOptions['whileAt']> {
     const name = draft.metadata.namespace;
-    if (!resources[resource].namespaced || name === undefined) return;
+    if (!resources[resource].namespaced || name === undefined) return undefined;
     const namespace = await this.get('namespaces', { name });
-    if (namespace.metadata.deletionTimestamp && resource !== 'events')
+    if (resource === 'events') return undefined;
+    if (namespace.metadata.deletionTimestamp)
       throw forbiddenError(
         resource,
         draft.metadata.name,
         `unable to create new content in namespace ${name} because it is being terminated`,
       );
+    return { key: keyOf('namespaces', { name }), revision: Number(namespace.metadata.resourceVersion) };
   }
 
   async #change<R extends Resource>(

@@ -194,6 +194,7 @@ class SqliteStore implements Store {
     const { key, value, expected, options, room = 'free' } = write;
     const old = this.#try(() => this.#sql.get.get(key)) as Row | undefined;
     checkExpected(key, old, expected);
+    if (options.whileAt) this.#checkStill(options.whileAt);
     const revision = this.#revision + 1;
     const createRevision = old?.create_revision ?? revision;
     const entry = { key, value: value ?? old!.value, revision, createRevision };
@@ -214,6 +215,12 @@ class SqliteStore implements Store {
     const type = value === undefined ? 'delete' : 'put';
     this.#hub.tell({ type, entry, ...(old ? { previous: entryOf(old) } : {}) });
     return entry;
+  }
+
+  #checkStill({ key, revision }: NonNullable<WriteOptions['whileAt']>): void {
+    const found = this.#try(() => this.#sql.get.get(key)) as Row | undefined;
+    if (found?.revision !== revision)
+      throw new StoreError('STORE_MOVED', `${key}: is no longer at ${revision}`);
   }
 
   /** On a full disk once more after each way to make room. */

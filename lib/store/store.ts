@@ -22,6 +22,11 @@ export interface StoreEvent {
 }
 
 export interface WriteOptions {
+  /**
+   * For create: what was decided by another key (its namespace) holds only while that is at this revision; else STORE_MOVED and
+   * nothing is written.
+   */
+  readonly whileAt?: { readonly key: string; readonly revision: number };
   /** Seconds from now after which the store deletes the key by itself (an etcd lease); absent: never. */
   readonly ttlSeconds?: number;
   /**
@@ -53,6 +58,8 @@ export type StoreErrorCode =
   /** The key is there already, or its revision is not the expected one. */
   | 'STORE_CONFLICT'
   | 'STORE_NOT_FOUND'
+  /** The key of `whileAt` has changed: look at it again. */
+  | 'STORE_MOVED'
   /** The revision asked for has been compacted away, or lies in the future. */
   | 'STORE_COMPACTED'
   /** Another process has it open. */

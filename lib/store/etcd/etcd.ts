@@ -128,7 +128,8 @@ class EtcdStore implements Store {
   }
 
   create(key: string, value: string, options: WriteOptions = {}): Promise<StoreEntry> {
-    return this.#write({ key, value, expected: 0, ttlSeconds: options.ttlSeconds });
+    const { ttlSeconds, whileAt } = options;
+    return this.#write({ key, value, expected: 0, ttlSeconds, whileAt });
   }
 
   update(key: string, value: string, options: WriteOptions & { expected: number }): Promise<StoreEntry> {

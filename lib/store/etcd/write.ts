@@ -1,6 +1,6 @@
 // One write as etcd's transaction, and what its answer says. The key must be as expected and the fence unmoved.
 // Assumes expected 0 stands for "not there". Pure.
-import { type StoreEntry, StoreError, type StoreEvent } from '../store.ts';
+import { type StoreEntry, StoreError, type StoreEvent, type WriteOptions } from '../store.ts';
 import { encodeKey, entryOf } from './decode.ts';
 import type { Compare, RequestOp, TxnRequest, TxnResponse } from './rpc.ts';
 
@@ -11,6 +11,7 @@ export interface Write {
   /** 0: it must not be there. */
   readonly expected: number;
   readonly ttlSeconds?: number | undefined;
+  readonly whileAt?: WriteOptions['whileAt'] | undefined;
 }
 
 export interface Fencing {
@@ -41,7 +42,11 @@ export function transactionOf(write: Write, { prefix, fenceKey, fence, lease }: 
       ? { requestDeleteRange: { key, prevKv: true } }
       : { requestPut: { key, value: Buffer.from(write.value), ...(lease ? { lease } : {}) } };
   return {
-    compare: [isAt(key, write.expected), isAt(fenceKey, fence)],
+    compare: [
+      isAt(key, write.expected),
+      isAt(fenceKey, fence),
+      ...(write.whileAt ? [isAt(encodeKey(prefix, write.whileAt.key), write.whileAt.revision)] : []),
+    ],
     success: write.value === undefined ? [change] : [change, look],
     failure: [look, { requestRange: { key: fenceKey, keysOnly: true } }],
   };
@@ -62,7 +67,9 @@ export function outcomeOf(write: Write, reply: TxnResponse, { prefix, fence }: F
   return { refusal: refusalOf(write, found && Number(found.modRevision)) };
 }
 
-function refusalOf({ key, expected }: Write, found: number | undefined): StoreError {
+function refusalOf({ key, expected, whileAt }: Write, found: number | undefined): StoreError {
+  if ((found ?? 0) === expected && whileAt)
+    return new StoreError('STORE_MOVED', `${whileAt.key}: is no longer at ${whileAt.revision}`);
   if (expected === 0) return new StoreError('STORE_CONFLICT', `${key}: exists`);
   if (found === undefined) return new StoreError('STORE_NOT_FOUND', `${key}: not found`);
   return new StoreError('STORE_CONFLICT', `${key}: is at revision ${found}, not ${expected}`);

@@ -112,6 +112,30 @@ export function storeContract(
     t.match(await store.get('/a'), { value: '1' });
   });
 
+  withStore('creates only while another key is as it was', async (t, store) => {
+    const first = await store.create('/ns', '1');
+    const key = '/ns';
+    await store.create('/ns/a', '1', { whileAt: { key, revision: first.revision } });
+    const second = await store.update('/ns', '2', { expected: first.revision });
+    await rejectsWith(
+      t,
+      store.create('/ns/b', '1', { whileAt: { key, revision: first.revision } }),
+      'STORE_MOVED',
+    );
+    await rejectsWith(
+      t,
+      store.create('/ns/a', '1', { whileAt: { key, revision: second.revision } }),
+      'STORE_CONFLICT',
+    );
+    await store.delete('/ns', { expected: second.revision });
+    await rejectsWith(
+      t,
+      store.create('/ns/b', '1', { whileAt: { key, revision: second.revision } }),
+      'STORE_MOVED',
+    );
+    t.equal(await store.get('/ns/b'), undefined);
+  });
+
   withStore('lets one of several win', async (t, store) => {
     const won = <T>(all: PromiseSettledResult<T>[]): T[] =>
       all.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
