@@ -27,6 +27,8 @@ const supported: Readonly<Record<string, readonly string[]>> = {
     ...['terminationMessagePath', 'terminationMessagePolicy', 'restartPolicy'],
     ...['lifecycle', 'livenessProbe', 'readinessProbe', 'startupProbe'],
   ],
+  // No kubelet runs a tcpSocket hook; Kubernetes lets it in for old times' sake, and then it fails.
+  LifecycleHandler: ['exec', 'httpGet', 'sleep'],
   EnvVar: ['name', 'value', 'valueFrom'],
   EnvVarSource: ['fieldRef', 'resourceFieldRef', 'configMapKeyRef', 'secretKeyRef'],
   ResourceRequirements: ['limits', 'requests'],
@@ -130,7 +132,7 @@ function isNothing(value: unknown, key: string): boolean {
   return (
     typeof value === 'object' &&
     Object.keys(value).length === 0 &&
-    !/^(Volume|Container|EnvVarSource)\./.test(key)
+    !/^(Volume|Container|EnvVarSource|LifecycleHandler)\./.test(key)
   );
 }
 

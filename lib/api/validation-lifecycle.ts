@@ -77,11 +77,6 @@ const largeFault = (amount: number): string | undefined =>
 /** @param grace seconds that the Pod's containers get to end */
 function hookErrors(handler: LifecycleHandler, path: string, grace: number): FieldError[] {
   const errors = handlerErrors(handler, path);
-  // Kubernetes lets it in for old times' sake, and then fails every time it runs.
-  if (handler.tcpSocket)
-    errors.push(
-      forbidden(`${path}.tcpSocket`, 'no kubelet runs a tcpSocket hook: use exec, httpGet or sleep'),
-    );
   const seconds = handler.sleep?.seconds;
   if (seconds !== undefined && (seconds < 0 || seconds > grace))
     errors.push(

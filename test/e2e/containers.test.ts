@@ -177,6 +177,30 @@ for (const runtime of ['crun', 'runc'])
       await node.podwire(['delete', 'pod', 'crash']);
     });
 
+    await t.test('probes and hooks run in the container; one that takes too long is ended', async (t) => {
+      const exec = (script: string) => ({ exec: { command: ['/bin/sh', '-c', script] } });
+      const pod = hostPod('asked', { c: sleeper, late: sleeper }) as { spec: { containers: object[] } };
+      const late = { readinessProbe: { ...exec('sleep 1000'), timeoutSeconds: 1, periodSeconds: 3 } };
+      const asked = { lifecycle: { postStart: exec('touch /tmp/started') } };
+      const probed = { readinessProbe: { ...exec('test -e /tmp/started'), timeoutSeconds: 10 } };
+      pod.spec.containers = pod.spec.containers.map((c, at) => ({
+        ...c,
+        ...(at ? late : { ...asked, ...probed }),
+      }));
+      await node.apply(pod);
+      const told = async () => (await node.podwire(['describe', 'pod', 'asked'])).stdout;
+      await node.until('asked', async () => /timed out after 1s/.test(await told()));
+      const now = await node.until('asked', (p) => p?.status?.containerStatuses?.[0]?.ready);
+      t.same(
+        now.status?.containerStatuses?.map(({ ready, restartCount }) => ({ ready, restartCount })),
+        [
+          { ready: true, restartCount: 0 },
+          { ready: false, restartCount: 0 },
+        ],
+      );
+      await node.podwire(['delete', 'pod', 'asked']);
+    });
+
     await t.test('TERM, then after the grace KILL', async (t) => {
       await node.apply(
         hostPod(

@@ -472,10 +472,10 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       ],
     },
     says: [
-      'spec.containers[0].lifecycle.postStart.tcpSocket: Forbidden: no kubelet runs a tcpSocket hook: use exec, httpGet or sleep',
       'spec.containers[0].lifecycle.preStop.sleep.seconds: Invalid value: 31: must be a non-negative integer less than or equal to terminationGracePeriodSeconds: 30',
       'spec.containers[0].lifecycle.stopSignal: Forbidden: may not be set for containers with empty `spec.os.name`',
       "spec.readinessGates[0].conditionType: Invalid value: \"not a name\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName' or '123-abc')",
+      `spec.containers[0].lifecycle.postStart.tcpSocket: ${later}`,
     ],
   },
   {

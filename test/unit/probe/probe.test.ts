@@ -2,6 +2,7 @@
 import { createServer as createHttp, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createHttp2, type ServerHttp2Stream } from 'node:http2';
 import { type AddressInfo, createServer as createTcp, type Server } from 'node:net';
+import { Server as GrpcServer, ServerCredentials, status as grpcStatus } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { checkRequest, probeGrpc, servingStatus } from '../../../lib/probe/grpc.ts';
 import { getHttp, probeHttp } from '../../../lib/probe/http.ts';
@@ -178,4 +179,39 @@ t.test('grpc', async (t) => {
     createHttp((_, response) => response.end('hello')),
   );
   t.match(await probeGrpc({ host, port: plain, service: '', timeoutMs: 1000 }), { outcome: 'failure' });
+});
+
+t.test('a gRPC server that is not ours (grpc-js)', async (t) => {
+  const server = new GrpcServer();
+  const definition = {
+    Check: {
+      path: '/grpc.health.v1.Health/Check',
+      requestStream: false,
+      responseStream: false,
+      requestSerialize: (message: Buffer) => message,
+      requestDeserialize: (bytes: Buffer) => bytes,
+      responseSerialize: (message: Buffer) => message,
+      responseDeserialize: (bytes: Buffer) => bytes,
+    },
+  };
+  server.addService(definition, {
+    Check: (
+      call: { request: Buffer },
+      answer: (error: { code: number; details: string } | null, message?: Buffer) => void,
+    ) => {
+      const service = call.request.subarray(2).toString();
+      if (service === 'lost') answer({ code: grpcStatus.NOT_FOUND, details: 'no such service' });
+      else answer(null, Buffer.from([8, service === 'sick' ? 2 : 1]));
+    },
+  });
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync(`${host}:0`, ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    ),
+  );
+  t.teardown(() => server.forceShutdown());
+  const asked = (service: string) => probeGrpc({ host, port, service, timeoutMs: 2000 });
+  t.match(await asked(''), { outcome: 'success' });
+  t.match(await asked('sick'), { outcome: 'failure', output: /NOT_SERVING/ });
+  t.match(await asked('lost'), { outcome: 'failure', output: /code 5: no such service/ });
 });
