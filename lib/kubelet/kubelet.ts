@@ -18,6 +18,7 @@ import { ImagePuller } from './images.ts';
 import { isMirrorPod, podLogsDir, runtimeUid } from './layout.ts';
 import { preStopWith } from './hooks.ts';
 import type { ProbeResults } from './pod-actions.ts';
+import { isMarkedLost } from './pod-conditions.ts';
 import { newPodState, type PodState, runtimeStatusOf } from './pod-state.ts';
 import { PodWorkers, type SyncOutcome } from './pod-workers.ts';
 import { ProbeManager, type ProbeType } from './prober/manager.ts';
@@ -223,6 +224,7 @@ export class Kubelet {
     if (isMirrorPod(pod)) {
       // A mirror only shows a static Pod; when somebody removes it, it is made again.
       if (event.type === 'DELETED' || pod.metadata.deletionTimestamp) this.#workers.wake(runtimeUid(pod));
+      else this.#takeBack(pod);
       return;
     }
     // Its object goes last; one that goes while its containers run was removed by force.
@@ -244,7 +246,17 @@ export class Kubelet {
     known.pod = pod;
     if (pod.metadata.deletionTimestamp) known.going.abort();
     if (wantsSync(before, pod)) this.#workers.wake(uid);
+    this.#takeBack(pod);
     if (graceShortened(before, pod)) this.#stopper.hurry(uid, pod.metadata.deletionGracePeriodSeconds ?? 0);
+  }
+
+  /** While we were not heard of, our Pods were said to be not ready: their status is written again. */
+  #takeBack(pod: Pod): void {
+    const uid = runtimeUid(pod);
+    const state = this.#pods.get(uid);
+    if (!state || !isMarkedLost(pod)) return;
+    state.lastStatus = undefined;
+    this.#workers.wake(uid);
   }
 
   /** `graceSeconds`: for its containers; absent: what its spec says. */

@@ -33,6 +33,13 @@ const owned: readonly string[] = [
 /** Written by the kubelet; whatever else stands among a Pod's conditions is somebody else's. */
 export const isOwnCondition = (type: string): boolean => owned.includes(type);
 
+/** Of a Ready condition that node-lifecycle took from a Pod whose node is lost. */
+export const lostReason = 'NodeNotReady';
+
+/** The control plane thought this node lost, and said so of its Pod. */
+export const isMarkedLost = (pod: Pod): boolean =>
+  (pod.status?.conditions ?? []).some(({ type, reason }) => type === 'Ready' && reason === lostReason);
+
 export function podConditions(input: ConditionsInput): PodCondition[] {
   const { pod, phase, hasSandbox, now } = input;
   const isDone = phase === 'Succeeded' || phase === 'Failed';
