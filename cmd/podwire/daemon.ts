@@ -17,6 +17,9 @@ export interface DaemonFlags {
   nodeCidrMaskSizeIpv4?: string;
   nodeCidrMaskSizeIpv6?: string;
   serviceCidr?: string;
+  nodeMonitorGracePeriod?: string;
+  defaultNotReadyTolerationSeconds?: string;
+  defaultUnreachableTolerationSeconds?: string;
   runtime?: string;
   nodeName?: string;
   nodeIp?: string;
@@ -132,6 +135,9 @@ const passedOn: ReadonlyArray<readonly [keyof DaemonFlags, string]> = [
   ['nodeCidrMaskSizeIpv4', '--node-cidr-mask-size-ipv4'],
   ['nodeCidrMaskSizeIpv6', '--node-cidr-mask-size-ipv6'],
   ['serviceCidr', '--service-cidr'],
+  ['nodeMonitorGracePeriod', '--node-monitor-grace-period'],
+  ['defaultNotReadyTolerationSeconds', '--default-not-ready-toleration-seconds'],
+  ['defaultUnreachableTolerationSeconds', '--default-unreachable-toleration-seconds'],
   ['runtime', '--runtime'],
   ['nodeName', '--node-name'],
   ['nodeIp', '--node-ip'],

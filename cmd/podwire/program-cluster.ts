@@ -39,6 +39,8 @@ export function addLabVerbs(program: Command): void {
     .addOption(new Option('--mtu <bytes>', "of the machines' links").argParser(whole).default(1500))
     .addOption(new Option('--network-backend <name>', 'vxlan, host-gw, wireguard or ipip'))
     .option('--cluster-cidr <cidrs>', "the Pods' addresses of all nodes, one range a family")
+    .option('--node-monitor-grace-period <time>', 'silence after which a node is lost (default: 40s)')
+    .option('--default-unreachable-toleration-seconds <s>', 'Pods stay on a lost node (default: 300)')
     .option('--log-level <level>', 'of every podwired')
     .addHelpText('after', examples('podwire lab up', 'podwire lab up --nodes 10 --network-backend host-gw'))
     .action(

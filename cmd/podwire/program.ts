@@ -67,6 +67,9 @@ function addNodeVerbs(program: Command): void {
     .option('--node-cidr-mask-size-ipv4 <bits>', "prefix length of a node's IPv4 subnet (default: 24)")
     .option('--node-cidr-mask-size-ipv6 <bits>', "prefix length of a node's IPv6 subnet (default: 64)")
     .option('--service-cidr <cidr>', 'the addresses of Services (default: 10.96.0.0/12)')
+    .option('--node-monitor-grace-period <time>', 'silence after which a node is lost (default: 40s)')
+    .option('--default-not-ready-toleration-seconds <s>', 'Pods stay on a node not ready (default: 300)')
+    .option('--default-unreachable-toleration-seconds <s>', 'Pods stay on a lost node (default: 300)')
     .option('--listen <addr:port>', 'open the API to other machines (podwire token create opens :6443)')
     .option('--advertise-address <ip>', 'the address by which other machines reach this server')
     .option(

@@ -12,12 +12,19 @@ import type { ClusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import {
   admitDefaultTolerations,
   defaultTolerationSeconds,
+  type TolerationSeconds,
 } from '../../lib/controllers/default-tolerations.ts';
-import { type Controllers, startControllers } from '../../lib/controllers/index.ts';
+import {
+  type ControllerSettings,
+  type Controllers,
+  controllerDefaults,
+  startControllers,
+} from '../../lib/controllers/index.ts';
 import { runAsLeader } from '../../lib/controllers/leader.ts';
 import { admitNodeSubnets, NodeIpam } from '../../lib/controllers/node-ipam.ts';
 import { messageOf } from '../../lib/exec/errors.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
+import type { ControllerFlags } from './controller-flags.ts';
 import { type Datastore, openDatastore } from './datastore.ts';
 
 export interface ControlPlane {
@@ -31,18 +38,19 @@ export interface ControlPlaneOptions {
   readonly paths: NodePaths;
   readonly datastore: Datastore;
   readonly ranges: ClusterRanges;
+  readonly flags: ControllerFlags;
   readonly log: Logger;
 }
 
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  const { paths, log } = options;
+  const { paths, flags, log } = options;
   const store = await openDatastore(options.datastore, paths, log);
   let controllers: Controllers | undefined;
   const registry: Registry = new Registry({
     store,
     admit: [
       restrictNodes,
-      admitDefaultTolerations(defaultTolerationSeconds),
+      admitDefaultTolerations(tolerationSeconds(flags)),
       admitNodeSubnets(() => ({ client: registry, ipam })),
       (request) => controllers?.scheduler.admit(request),
     ],
@@ -54,7 +62,14 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const stop = new AbortController();
   const lead = async (signal: AbortSignal): Promise<void> => {
     const bind: Registry['bind'] = (pod, binding) => registry.bind(pod, binding);
-    controllers = await startControllers({ client: registry, bind, ipam, log, signal });
+    controllers = await startControllers({
+      client: registry,
+      bind,
+      ipam,
+      settings: settingsOf(flags),
+      log,
+      signal,
+    });
     const forget = (): void => {
       controllers = undefined; // another server's scheduler places Pods now
     };
@@ -74,6 +89,22 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       await registry.close();
       await store.close();
     },
+  };
+}
+
+function tolerationSeconds(flags: ControllerFlags): TolerationSeconds {
+  const { notReady, unreachable } = defaultTolerationSeconds;
+  return {
+    notReady: flags.defaultNotReadyTolerationSeconds ?? notReady,
+    unreachable: flags.defaultUnreachableTolerationSeconds ?? unreachable,
+  };
+}
+
+function settingsOf(flags: ControllerFlags): ControllerSettings {
+  const { graceMs, terminatedThreshold } = controllerDefaults;
+  return {
+    graceMs: (flags.nodeMonitorGracePeriod ?? graceMs / 1000) * 1000,
+    terminatedThreshold: flags.terminatedPodGcThreshold ?? terminatedThreshold,
   };
 }
 

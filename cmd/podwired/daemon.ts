@@ -41,7 +41,7 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
   const datastore = parseDatastore(options);
   checkDatastoreChange(paths, rememberedFlags(paths), datastore);
   makeFolders(paths);
-  const controlPlane = await startControlPlane({ paths, datastore, ranges, log });
+  const controlPlane = await startControlPlane({ paths, datastore, ranges, flags: options, log });
   const { registry } = controlPlane;
   const { paths: _, ...flags } = options;
   let opened: OpenRequest = {};

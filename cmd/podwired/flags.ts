@@ -4,12 +4,13 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ClusterFlags } from './cluster-flags.ts';
+import type { ControllerFlags } from './controller-flags.ts';
 import type { RangeFlags } from '../../lib/controllers/cluster-ranges.ts';
 import { readIfThere, replaceFile } from '../../lib/kernel/files.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import type { DatastoreFlags } from './datastore.ts';
 
-export interface Flags extends RangeFlags, DatastoreFlags, ClusterFlags {
+export interface Flags extends RangeFlags, DatastoreFlags, ClusterFlags, ControllerFlags {
   /** This node's subnets, given by hand; absent: of the cluster's range. */
   readonly podCidr?: string;
   /** With its options, see backend-config.ts; vxlan unless told. */

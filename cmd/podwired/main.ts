@@ -8,6 +8,7 @@ import { rangeDefaults } from '../../lib/controllers/cluster-ranges.ts';
 import { isMember } from '../../lib/pki/membership.ts';
 import { startAgent } from './agent.ts';
 import { defaultNodePort } from './cluster-flags.ts';
+import { addControllerFlags } from './controller-flags.ts';
 import { startDaemon } from './daemon.ts';
 import { type Flags, rememberedFlags } from './flags.ts';
 import { createLog } from './log.ts';
@@ -96,7 +97,7 @@ const program = new Command('podwired')
   )
   .argument('[role]', 'server: the API and a node; agent: a node of the cluster joined (default: as before)');
 
-program.parse();
+addControllerFlags(program).parse();
 type Role = 'server' | 'agent';
 const [asked] = program.processedArgs as [Role | undefined];
 if (asked !== undefined && asked !== 'server' && asked !== 'agent')

@@ -20,7 +20,7 @@ import { parseTrace, type Trace, traceTo } from '../../lib/kernel/trace.ts';
 import { checkAllowedSysctls } from '../../lib/kubelet/admission.ts';
 import { Kubelet } from '../../lib/kubelet/kubelet.ts';
 import { runtimeUid } from '../../lib/kubelet/layout.ts';
-import { keepNodeLease } from '../../lib/kubelet/node-lease.ts';
+import { keepNodeLease, nodeLeaseSeconds } from '../../lib/kubelet/node-lease.ts';
 import { NodeStatusReporter } from '../../lib/kubelet/node-status.ts';
 import { NodeStreams } from '../../lib/kubelet/streams.ts';
 import { parseBackend } from '../../lib/node-network/backend-config.ts';
@@ -128,7 +128,13 @@ export async function prepareNode(
     const notReady = (): string | undefined => network?.notReady();
     const status = new NodeStatusReporter({ client, input, notReady, log, signal });
     await leaveOldRange(paths, await status.register());
-    keepNodeLease({ client, node: () => status.node, log, signal });
+    keepNodeLease({
+      client,
+      node: () => status.node,
+      seconds: Math.min(nodeLeaseSeconds, options.nodeMonitorGracePeriod ?? nodeLeaseSeconds),
+      log,
+      signal,
+    });
     network = await startNetwork(options, client, ground);
     health = startNetworkHealth({ client, nodeName: name, network, log: plainLog(log) });
     await status.start();

@@ -3,7 +3,10 @@
 import type { ClusterSettings } from '../../lib/apiserver/routes-cluster.ts';
 import type { Flags } from './flags.ts';
 
-const shared = ['clusterCidr', 'serviceCidr', 'networkBackend', 'clusterDns', 'clusterDomain'] as const;
+const shared = [
+  ...(['clusterCidr', 'serviceCidr', 'networkBackend', 'clusterDns', 'clusterDomain'] as const),
+  'nodeMonitorGracePeriod',
+] as const;
 type Shared = Pick<Flags, (typeof shared)[number]>;
 export type Settings = ClusterSettings & Shared;
 

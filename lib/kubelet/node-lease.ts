@@ -10,27 +10,29 @@ import { messageOf } from '../exec/errors.ts';
 
 export const nodeLeaseNamespace = 'kube-node-lease';
 export const nodeLeaseSeconds = 40;
-const renewMs = (nodeLeaseSeconds * 1000) / 4;
 const retryMs = { first: 200, longest: 7000 };
 
 export interface NodeLeaseInput {
   readonly client: Client;
   /** The owner, as it is known just now. */
   readonly node: () => Node;
+  /** How long it holds; renewed four times in that. Not more than the servers wait for a sign of life. */
+  readonly seconds: number;
   readonly log: Logger;
   /** Ends the renewing; the Lease stays, and runs out. */
   readonly signal: AbortSignal;
 }
 
 /** Renews at once and from then on, in the background. */
-export function keepNodeLease({ client, node, log, signal }: NodeLeaseInput): void {
+export function keepNodeLease(input: NodeLeaseInput): void {
+  const { node, seconds, log, signal } = input;
   let held: Lease | undefined;
   let wait = retryMs.first;
   let timer: NodeJS.Timeout | undefined;
   const turn = async (): Promise<void> => {
-    let next = renewMs;
+    let next = (seconds * 1000) / 4;
     try {
-      held = await renew(client, node(), held);
+      held = await renew(input, node(), held);
       wait = retryMs.first;
     } catch (error) {
       held = undefined; // it is read again
@@ -46,12 +48,17 @@ export function keepNodeLease({ client, node, log, signal }: NodeLeaseInput): vo
 }
 
 /** Writes the Lease with the time of now; `held`: as it was written last. */
-async function renew(client: Client, node: Node, held: Lease | undefined): Promise<Lease> {
+async function renew(
+  input: Pick<NodeLeaseInput, 'client' | 'seconds'>,
+  node: Node,
+  held: Lease | undefined,
+): Promise<Lease> {
+  const { client, seconds } = input;
   const { name, uid } = node.metadata;
   const key = { namespace: nodeLeaseNamespace, name };
   const spec = {
     holderIdentity: name,
-    leaseDurationSeconds: nodeLeaseSeconds,
+    leaseDurationSeconds: Math.ceil(seconds),
     renewTime: microTime(Date.now()),
   };
   try {
@@ -59,7 +66,7 @@ async function renew(client: Client, node: Node, held: Lease | undefined): Promi
     return await client.update('leases', { ...current, spec: { ...current.spec, ...spec } });
   } catch (error) {
     if (held && (isReason(error, 'NotFound') || isReason(error, 'Conflict')))
-      return renew(client, node, undefined);
+      return renew(input, node, undefined);
     if (!isReason(error, 'NotFound')) throw error;
     const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name, uid }];
     const metadata = { ...key, ownerReferences };

@@ -29,6 +29,8 @@ export interface LabUpFlags extends LabFlags {
   readonly mtu: number;
   readonly networkBackend?: string;
   readonly clusterCidr?: string;
+  readonly nodeMonitorGracePeriod?: string;
+  readonly defaultUnreachableTolerationSeconds?: string;
   readonly logLevel?: string;
 }
 
@@ -58,7 +60,7 @@ export async function runLabUp(context: Context, flags: LabUpFlags): Promise<voi
     const ranges = flags.clusterCidr ? ['--cluster-cidr', flags.clusterCidr] : [];
     const options = {
       podwire: podwire(),
-      serverFlags: [...ranges, ...backend],
+      serverFlags: [...ranges, ...backend, ...flagsOf(flags)],
       nodeFlags: level,
       onProgress: tell,
     };
@@ -73,6 +75,15 @@ export async function runLabUp(context: Context, flags: LabUpFlags): Promise<voi
   context.out(`lab ${name}: ${nodes} ${nodes === 1 ? 'node is' : 'nodes are'} Ready after ${seconds} s\n`);
   context.out(`  podwire --root ${plan.machines[0]!.root} get nodes\n`);
   context.out(`  podwire lab exec${nameFlag(name)} node1 -- podwire get pods -o wide\n`);
+}
+
+/** Those of the control plane, as they were given. */
+function flagsOf(flags: LabUpFlags): string[] {
+  const given = [
+    ['--node-monitor-grace-period', flags.nodeMonitorGracePeriod],
+    ['--default-unreachable-toleration-seconds', flags.defaultUnreachableTolerationSeconds],
+  ] as const;
+  return given.flatMap(([flag, value]) => (value === undefined ? [] : [flag, value]));
 }
 
 const nameFlag = (name: string): string => (name === 'lab' ? '' : ` --name ${name}`);

@@ -137,7 +137,7 @@ t.test('the lease is made, found again, and made anew', async (t) => {
   const node = await registry.create('nodes', { metadata: { name: 'one' } });
   const key = { namespace: 'kube-node-lease', name: 'one' };
   const stop = new AbortController();
-  keepNodeLease({ client: registry, node: () => node, log, signal: stop.signal });
+  keepNodeLease({ client: registry, node: () => node, seconds: 40, log, signal: stop.signal });
   await tick();
   const lease = await registry.get('leases', key);
   t.match(lease, {
@@ -145,7 +145,7 @@ t.test('the lease is made, found again, and made anew', async (t) => {
     spec: { holderIdentity: 'one', leaseDurationSeconds: 40, renewTime: /\.\d{6}Z$/ },
   });
   stop.abort();
-  keepNodeLease({ client: registry, node: () => node, log, signal });
+  keepNodeLease({ client: registry, node: () => node, seconds: 40, log, signal });
   await tick();
   const again = await registry.get('leases', key);
   t.equal(again.metadata.uid, lease.metadata.uid);
@@ -165,7 +165,7 @@ t.test('a lease that cannot be written is tried again soon', async (t) => {
       };
     },
   });
-  keepNodeLease({ client, node: () => node, log, signal });
+  keepNodeLease({ client, node: () => node, seconds: 40, log, signal });
   await tick(900);
   t.equal((await registry.list('leases')).items.length, 1);
 });
