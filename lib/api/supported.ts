@@ -77,6 +77,11 @@ const withoutEffect: Readonly<Record<string, string>> = {
   'SecurityContext.procMount': 'it may only be Default, which is what happens',
 };
 
+/** Why a field is refused, where there is more to say than that it is not there yet. Key: Type.field */
+const refusedBecause: Readonly<Record<string, string>> = {
+  'PodSpec.hostUsers': 'a user namespace needs idmapped mounts of the OCI runtime (crun 1.9, runc 1.2)',
+};
+
 const noAppArmor = 'podwire loads no AppArmor profiles yet; only Unconfined is accepted';
 
 /** Values that are refused, of fields that are otherwise there, and why. Key: Type.field */
@@ -107,7 +112,7 @@ function walk(value: unknown, typeName: string, path: string, errors: FieldError
     const at = `${path}.${name}`;
     const key = `${typeName}.${name}`;
     if (list && !list.includes(name)) {
-      if (!isNothing(given, key) && !harmlessValues[key]?.includes(given)) errors.push(forbidden(at, later));
+      if (!isNothing(given, key) && !harmlessValues[key]?.includes(given)) errors.push(refusal(at, key));
       continue;
     }
     const why = typeof given === 'string' ? refusedValues[key]?.[given] : undefined;
@@ -121,6 +126,20 @@ function walk(value: unknown, typeName: string, path: string, errors: FieldError
       });
     } else if (typeof given === 'object') walk(given, type, at, errors);
   }
+}
+
+function refusal(field: string, key: string): FieldError {
+  const why = refusedBecause[key];
+  return forbidden(field, why === undefined ? later : `${later}: ${why}`);
+}
+
+const appArmorAnnotation = 'container.apparmor.security.beta.kubernetes.io/';
+
+/** The old way to ask for an AppArmor profile; a Forbidden for each that would have to be ignored. */
+export function unsupportedAnnotations(annotations: Readonly<Record<string, string>> = {}): FieldError[] {
+  return Object.entries(annotations)
+    .filter(([key, value]) => key.startsWith(appArmorAnnotation) && value !== 'unconfined')
+    .map(([key]) => forbidden(`metadata.annotations[${key}]`, noAppArmor));
 }
 
 /** Go's zero values say nothing, but for pointers to a boolean, where `false` is an answer. */
@@ -167,7 +186,10 @@ export function fieldState(typeName: string, field: string): FieldState {
   if (list && !list.includes(field))
     return {
       state: 'refused',
-      remark: harmless ? `but for ${harmless.map((value) => JSON.stringify(value)).join(', ')}` : '',
+      remark: [
+        ...(harmless ? [`but for ${harmless.map((value) => JSON.stringify(value)).join(', ')}`] : []),
+        ...(refusedBecause[key] ? [refusedBecause[key]] : []),
+      ].join('; '),
     };
   const refused = Object.entries(refusedValues[key] ?? {});
   const values = refused.map(

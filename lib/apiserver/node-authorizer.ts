@@ -3,9 +3,9 @@
 // Source: Kubernetes' node authorizer (plugin/pkg/auth/authorizer/node) and its role system:node.
 import type { Client } from '../api/client.ts';
 import { ApiError, isReason } from '../api/errors.ts';
+import { type DataResource, referencesOf } from '../api/pod-references.ts';
 import type { Pod, Resource } from '../api/types.ts';
 import type { Attributes, AuthorizeNode } from './access.ts';
-import { referencesOf } from './pod-references.ts';
 
 /** Lookups that the decision needs. */
 export interface Graph {
@@ -52,6 +52,8 @@ const rules: Partial<
   secrets: (node, asked, graph) => isRead(asked.verb) && isReferred(node, asked, graph),
 };
 
+const isData = (resource: Resource): resource is DataResource =>
+  resource === 'configmaps' || resource === 'secrets';
 const isRead = (verb: Attributes['verb']): boolean => verb === 'get' || verb === 'list' || verb === 'watch';
 const isChange = (verb: Attributes['verb']): boolean => verb === 'update' || verb === 'patch';
 
@@ -87,7 +89,7 @@ function graphOf(client: Pick<Client, 'get' | 'list'>): Graph {
     },
     isReferred: async (node, { resource, namespace, name }) => {
       const { items } = await client.list('pods', { namespace, fieldSelector: `spec.nodeName=${node}` });
-      return items.some((pod: Pod) => referencesOf(pod)[resource]?.has(name));
+      return items.some((pod: Pod) => isData(resource) && referencesOf(pod)[resource].has(name));
     },
   };
 }

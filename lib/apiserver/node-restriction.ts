@@ -6,7 +6,7 @@ import type { Admit, AdmitRequest } from '../api/admission.ts';
 import type { Event, Lease, Node, Pod, Resource } from '../api/types.ts';
 import { forbiddenError } from './api-errors.ts';
 import { nodeOf } from './authn.ts';
-import { referencesOf } from './pod-references.ts';
+import { referencesOf } from '../api/pod-references.ts';
 
 /** Set by the kubelet on the API's picture of a static Pod. */
 const mirrorAnnotation = 'kubernetes.io/config.mirror';

@@ -3,7 +3,7 @@
 import { validateBandwidth } from '../api/bandwidth.ts';
 import { defaultPodSpec, qosClassOf } from '../api/defaulting.ts';
 import type { FieldError } from '../api/field-errors.ts';
-import { unsupportedFields } from '../api/supported.ts';
+import { unsupportedAnnotations, unsupportedFields } from '../api/supported.ts';
 import type { ConfigMap, Event, Kinds, Lease, Namespace, Node, Pod, Resource, Secret } from '../api/types.ts';
 import {
   dataMetaRules,
@@ -46,6 +46,7 @@ const pods: Strategy<Pod> = {
   validate: (pod) => [
     ...validatePodSpec(pod.spec),
     ...validateBandwidth(pod.metadata.annotations ?? {}),
+    ...unsupportedAnnotations(pod.metadata.annotations),
     ...unsupportedFields(pod.spec),
   ],
   validateUpdate: (pod, old) => validatePodUpdate(pod.spec, old.spec),

@@ -4,57 +4,17 @@
 import { setTimeout as after } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type Client, initialEventsEnd, type WatchEvent } from '../api/client.ts';
-import { allContainers } from '../api/pod-containers.ts';
-import type { ConfigMap, Container, Pod, Secret, Volume } from '../api/types.ts';
+import { type DataResource, referencesOf } from '../api/pod-references.ts';
+import type { ConfigMap, Pod, Secret } from '../api/types.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 
-export type DataResource = 'configmaps' | 'secrets';
 type DataObject = ConfigMap | Secret;
-
-export interface Reference {
-  readonly resource: DataResource;
-  readonly name: string;
-}
 
 /** What the kubelet asks for ConfigMaps and Secrets. */
 export interface DataSource {
   /** Undefined: there is none. @throws PodwireError REFERENCE_TIMEOUT when the API cannot be asked */
   configMap(namespace: string, name: string): Promise<ConfigMap | undefined>;
   secret(namespace: string, name: string): Promise<Secret | undefined>;
-}
-
-/** Every ConfigMap and Secret that a Pod's containers and volumes name, each once. Pure; O(spec). */
-export function podReferences(pod: Pod): Reference[] {
-  const { volumes = [] } = pod.spec;
-  const all = [...volumes.flatMap(ofVolume), ...allContainers(pod.spec).flatMap(ofContainer)];
-  return [...new Map(all.map((one) => [`${one.resource}/${one.name}`, one])).values()];
-}
-
-const reference = (resource: DataResource, name: string | undefined): Reference[] =>
-  name ? [{ resource, name }] : [];
-
-function ofVolume(volume: Volume): Reference[] {
-  return [
-    ...reference('configmaps', volume.configMap?.name),
-    ...reference('secrets', volume.secret?.secretName),
-    ...(volume.projected?.sources ?? []).flatMap((source) => [
-      ...reference('configmaps', source.configMap?.name),
-      ...reference('secrets', source.secret?.name),
-    ]),
-  ];
-}
-
-function ofContainer({ env = [], envFrom = [] }: Container): Reference[] {
-  return [
-    ...env.flatMap(({ valueFrom }) => [
-      ...reference('configmaps', valueFrom?.configMapKeyRef?.name),
-      ...reference('secrets', valueFrom?.secretKeyRef?.name),
-    ]),
-    ...envFrom.flatMap((source) => [
-      ...reference('configmaps', source.configMapRef?.name),
-      ...reference('secrets', source.secretRef?.name),
-    ]),
-  ];
 }
 
 interface Entry {
@@ -84,7 +44,7 @@ const retryMs = 1000;
 export class ReferenceWatcher implements DataSource {
   readonly #options: ReferenceOptions;
   readonly #entries = new Map<string, Entry>();
-  readonly #ofPod = new Map<string, ReadonlySet<string>>();
+  readonly #ofPod = new Map<string, Set<string>>();
 
   constructor(options: ReferenceOptions) {
     this.#options = options;
@@ -94,21 +54,21 @@ export class ReferenceWatcher implements DataSource {
   follow(pod: Pod): void {
     const { uid, namespace } = pod.metadata;
     if (this.#ofPod.has(uid)) return; // which objects a Pod names never changes
-    const references = podReferences(pod);
-    if (references.length === 0) return;
-    const keys = new Set<string>();
-    for (const { resource, name } of references) {
-      const key = keyOf(resource, namespace, name);
-      keys.add(key);
-      let entry = this.#entries.get(key);
-      if (!entry) {
-        entry = newEntry(resource, namespace, name);
-        this.#entries.set(key, entry);
-        void this.#watch(entry);
-      }
-      entry.pods.add(uid);
-    }
-    this.#ofPod.set(uid, keys);
+    const { configmaps, secrets } = referencesOf(pod);
+    if (configmaps.size + secrets.size === 0) return;
+    this.#ofPod.set(uid, new Set());
+    for (const name of configmaps) this.#followOne(uid, newEntry('configmaps', namespace, name));
+    for (const name of secrets) this.#followOne(uid, newEntry('secrets', namespace, name));
+  }
+
+  #followOne(uid: string, fresh: Entry): void {
+    const key = keyOf(fresh.resource, fresh.namespace, fresh.name);
+    const entry = this.#entries.get(key) ?? fresh;
+    entry.pods.add(uid);
+    this.#ofPod.get(uid)!.add(key);
+    if (entry !== fresh) return;
+    this.#entries.set(key, entry);
+    void this.#watch(entry);
   }
 
   forget(podUid: string): void {

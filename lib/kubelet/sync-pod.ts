@@ -269,7 +269,10 @@ export class PodSyncer {
   /** A terminal Pod keeps its status, logs and volumes until it is deleted; everything else goes now. */
   async #giveBack(state: PodState): Promise<SyncOutcome> {
     await this.#removeSandboxes(state.pod);
-    this.#context.probes.forget(state.pod.metadata.uid);
+    const { uid } = state.pod.metadata;
+    this.#context.probes.forget(uid);
+    this.#context.volumes.settle(uid);
+    this.#context.references.forget(uid);
     state.finished = true;
     return undefined;
   }

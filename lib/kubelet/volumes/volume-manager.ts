@@ -48,9 +48,14 @@ export class VolumeManager {
     return volumes;
   }
 
+  /** Its containers have ended: its volumes change no more. */
+  settle(podUid: string): void {
+    this.#options.limits.forget(podUid);
+  }
+
   /** Unmounts and removes all that a Pod had on the node's disk. Repeatable. */
   async tearDown(podUid: string): Promise<void> {
-    this.#options.limits.forget(podUid);
+    this.settle(podUid);
     for (const key of this.#stale.keys()) if (key.startsWith(`${podUid}/`)) this.#stale.delete(key);
     await tearDownPodDir(this.#options.podsDir, podUid);
   }

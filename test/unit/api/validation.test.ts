@@ -3,7 +3,7 @@ import t from 'tap';
 import { defaultPodSpec } from '../../../lib/api/defaulting.ts';
 import type { FieldError } from '../../../lib/api/field-errors.ts';
 import { fieldErrorsToApiError } from '../../../lib/api/field-errors.ts';
-import { unsupportedFields } from '../../../lib/api/supported.ts';
+import { unsupportedAnnotations, unsupportedFields } from '../../../lib/api/supported.ts';
 import type { Event, Node, ObjectMeta, PodSpec } from '../../../lib/api/types.ts';
 import {
   eventMetaRules,
@@ -497,7 +497,7 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       `spec.containers[0].resizePolicy: ${later}`,
       `spec.containers[0].stdinOnce: ${later}`,
       `spec.imagePullSecrets: ${later}`,
-      `spec.hostUsers: ${later}`,
+      `spec.hostUsers: ${later}: a user namespace needs idmapped mounts of the OCI runtime (crun 1.9, runc 1.2)`,
       'spec.securityContext.appArmorProfile.type: Forbidden: "Localhost": podwire loads no AppArmor profiles yet; only Unconfined is accepted',
       'spec.os.name: Forbidden: "windows" is not supported by podwire 0.1 yet',
     ],
@@ -539,6 +539,14 @@ for (const c of specs) {
     t.strictSame(texts([...validatePodSpec(spec), ...unsupportedFields(spec)]), c.says);
   });
 }
+
+t.test('AppArmor asked for by annotation', async (t) => {
+  const key = 'container.apparmor.security.beta.kubernetes.io/a';
+  t.strictSame(texts(unsupportedAnnotations({ [key]: 'unconfined', other: 'x' })), []);
+  t.match(texts(unsupportedAnnotations({ [key]: 'runtime/default' })), [
+    /^metadata.annotations\[.*\/a\]: Forbidden: /,
+  ]);
+});
 
 const old: PodSpec = {
   containers: [{ name: 'a', image: 'i:1', args: ['x'] }],

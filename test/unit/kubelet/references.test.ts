@@ -2,8 +2,9 @@
 import { pino } from 'pino';
 import t from 'tap';
 import { type Client, initialEventsEnd, type WatchEvent } from '../../../lib/api/client.ts';
+import { referencesOf } from '../../../lib/api/pod-references.ts';
 import type { ConfigMap } from '../../../lib/api/types.ts';
-import { podReferences, ReferenceWatcher } from '../../../lib/kubelet/references.ts';
+import { ReferenceWatcher } from '../../../lib/kubelet/references.ts';
 import { pod } from './fixtures.ts';
 
 t.test('every reference of a spec, each once', async (t) => {
@@ -28,11 +29,10 @@ t.test('every reference of a spec, each once', async (t) => {
       },
     ],
   };
-  const names = podReferences(pod(spec)).map(({ resource, name }) => `${resource}/${name}`);
-  t.strictSame(names.sort(), [
-    ...['configmaps/c1', 'configmaps/c2', 'configmaps/c3', 'secrets/s1', 'secrets/s2', 'secrets/s3'],
-  ]);
-  t.strictSame(podReferences(pod()), []);
+  const { configmaps, secrets } = referencesOf(pod({ ...spec, imagePullSecrets: [{ name: 's4' }] }));
+  t.strictSame([...configmaps].sort(), ['c1', 'c2', 'c3']);
+  t.strictSame([...secrets].sort(), ['s1', 's2', 's3', 's4']);
+  t.equal(referencesOf(pod()).secrets.size, 0);
 });
 
 /** A client whose one watch says what it is told. */

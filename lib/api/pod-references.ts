@@ -1,8 +1,10 @@
-// The ConfigMaps and Secrets that a Pod's spec refers to: what its node must be able to read. Pure, O(spec).
+// The ConfigMaps and Secrets that a Pod's spec refers to: what its node may read, and watches. Pure, O(spec).
 // Source: k8s.io/kubernetes/pkg/api/v1/pod (VisitPodSecretNames, VisitPodConfigmapNames).
-import type { Pod, Resource } from '../api/types.ts';
+import { allContainers } from './pod-containers.ts';
+import type { Pod } from './types.ts';
 
-type References = Partial<Record<Resource, ReadonlySet<string>>>;
+export type DataResource = 'configmaps' | 'secrets';
+export type References = Readonly<Record<DataResource, ReadonlySet<string>>>;
 
 export function referencesOf({ spec }: Pick<Pod, 'spec'>): References {
   const configmaps = new Set<string>();
@@ -19,12 +21,7 @@ export function referencesOf({ spec }: Pick<Pod, 'spec'>): References {
       add(secrets, source.secret?.name);
     }
   }
-  const containers = [
-    ...(spec.initContainers ?? []),
-    ...spec.containers,
-    ...(spec.ephemeralContainers ?? []),
-  ];
-  for (const { env, envFrom } of containers) {
+  for (const { env, envFrom } of [...allContainers(spec), ...(spec.ephemeralContainers ?? [])]) {
     for (const { valueFrom } of env ?? []) {
       add(configmaps, valueFrom?.configMapKeyRef?.name);
       add(secrets, valueFrom?.secretKeyRef?.name);
