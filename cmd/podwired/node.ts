@@ -140,6 +140,7 @@ export async function prepareNode(
     await status.start();
     void network.ready.then(() => status.report()).catch(() => {}); // the next report tries again
     await kubelet.start();
+    void network.ready.then(() => kubelet.wakeAll());
   };
   const close = async (): Promise<void> => {
     stop.abort();

@@ -157,6 +157,11 @@ export class Kubelet {
     await this.#options.runtime.close();
   }
 
+  /** Looks at every Pod again, as something that they all wait for is there. */
+  wakeAll(): void {
+    for (const uid of this.#pods.keys()) this.#workers.wake(uid);
+  }
+
   /** Takes every Pod down, static ones too, and takes up no more. @throws when some are still there in the end */
   async drain(timeoutMs: number): Promise<void> {
     this.#draining = true;

@@ -24,7 +24,8 @@ import { sandboxConfig } from './sandbox-config.ts';
 import { ContainerStarter, type Making } from './start-containers.ts';
 import { podAddress, type SyncContext } from './sync-context.ts';
 
-const networkRetryMs = 500;
+// Who waits is woken when the network is there; this is for a network that fails and comes back.
+const networkRetryMs = 5000;
 
 export class PodSyncer {
   readonly #context: SyncContext;

@@ -237,17 +237,16 @@ class NodeNetworkLoop implements RunningNodeNetwork {
         this.#wait = retryMs.first;
       } catch (error) {
         if (this.#stop.signal.aborted) return;
-        return this.#tryLater(error, todo);
+        return this.#tryLater(error);
       }
     }
   }
 
-  #tryLater(error: unknown, { setup }: Todo): void {
+  #tryLater(error: unknown): void {
     const message = messageOf(error);
     if (message !== this.#lastError) this.#options.log?.warn(`node network: ${message}; trying again`);
     this.#lastError = message;
-    this.#todo.full = true;
-    this.#todo.setup ||= setup;
+    this.#todo = { ...this.#todo, setup: true, full: true };
     this.#retry ??= setTimeout(() => {
       this.#retry = undefined;
       this.#run();
@@ -256,25 +255,26 @@ class NodeNetworkLoop implements RunningNodeNetwork {
   }
 
   async #step(todo: Todo): Promise<void> {
-    if (todo.setup || todo.full) await this.#standOn(todo.setup);
+    const changed = (todo.setup || todo.full) && (await this.#standOn(todo.setup));
     const [local, table] = [this.#local as LocalNode, this.#table as PeerTable];
     if (todo.full) await this.#programmer.all(local, table);
     else await this.#programmer.some(local, table, todo.peers);
     if (this.#programmer.begun) await this.#watchKernel();
     this.#markReady();
-    if (todo.setup) await this.#publish();
+    if (changed) await this.#publish();
   }
 
-  /** What all Pods of this node stand on. */
-  async #standOn(setup: boolean): Promise<void> {
+  /** What all Pods of this node stand on; true where it is another than before. */
+  async #standOn(setup: boolean): Promise<boolean> {
     const { nodeName, exec, log } = this.#options;
     const own = this.#own as OwnNode;
     const underlay = await findUnderlay(own.addresses, exec ? { exec } : {});
     const former = this.#local;
     this.#local = { name: nodeName, podCidrs: own.podCidrs, underlay };
-    if (!setup && former && sameUnderlay(former.underlay, underlay)) return;
+    if (!setup && former && sameUnderlay(former.underlay, underlay)) return false;
     if (former) log?.info(`the node's network stands on ${underlay.device}, MTU ${underlay.mtu ?? 'any'}`);
     await this.#ground.make(own.podCidrs, this.#mtu(), this.#backend.name);
+    return true;
   }
 
   #mtu(): number | undefined {
@@ -287,6 +287,7 @@ class NodeNetworkLoop implements RunningNodeNetwork {
     const { client, nodeName } = this.#options;
     const wanted = {
       [annotation.backend]: this.#backend.announcement,
+      [annotation.addresses]: Object.values(this.#local?.underlay.addresses ?? {}).join(),
       ...(await this.#backend.annotations()),
     };
     if (Object.entries(wanted).every(([key, value]) => this.#published[key] === value)) return;

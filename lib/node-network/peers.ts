@@ -1,7 +1,16 @@
 // Nodes as peers: what of a Node object the network needs, and why a node is none (yet). Which of two nodes that claim
 // one subnet or address has it: the one that is known already; the other follows when it lets go.
 // Assumes Kubernetes' Node: spec.podCIDRs, status.addresses. No kernel, no clock; a change is O(1).
-import { type Cidr, formatCidr, networkOf, overlap, parseCidr, parseIp, sameIp } from '../cni/address.ts';
+import {
+  type Cidr,
+  formatCidr,
+  formatIp,
+  networkOf,
+  overlap,
+  parseCidr,
+  parseIp,
+  sameIp,
+} from '../cni/address.ts';
 import type { Node } from '../api/types.ts';
 import { vtepMac } from '../kernel/overlay.ts';
 import { annotation, type Family, type Peer, type PeerProblem } from './types.ts';
@@ -41,11 +50,13 @@ export const podCidrsOf = ({ spec }: Node): readonly string[] =>
 const isNet = (cidr: Cidr | undefined): boolean =>
   cidr !== undefined && cidr.length > 0 && sameIp(cidr.ip, networkOf(cidr));
 
-function addressesOf({ status }: Node): Peer['addresses'] {
+function addressesOf({ status, metadata }: Node): Peer['addresses'] {
+  const internal = (status?.addresses ?? []).filter(({ type }) => type === 'InternalIP');
+  const published = metadata.annotations?.[annotation.addresses]?.split(',') ?? [];
   const addresses: Partial<Record<Family, string>> = {};
-  for (const { type, address } of status?.addresses ?? []) {
-    const ip = type === 'InternalIP' ? parseIp(address) : undefined;
-    if (ip) addresses[ip.family] ??= address;
+  for (const address of [...internal.map(({ address }) => address), ...published]) {
+    const ip = parseIp(address);
+    if (ip) addresses[ip.family] ??= formatIp(ip);
   }
   return addresses;
 }

@@ -23,13 +23,15 @@ export const backendNames = ['vxlan', 'host-gw', 'wireguard', 'ipip'] as const s
 export const annotation = {
   /** The backend with its numbers, e.g. `vxlan vni=1 port=8472`. */
   backend: 'network.podwire.io/backend',
+  /** The node's addresses on its underlay with a comma between: those that its InternalIPs leave out. */
+  addresses: 'network.podwire.io/addresses',
   publicKey: 'network.podwire.io/wireguard-public-key',
 } as const;
 
 /** Another node, as its Node object tells. */
 export interface Peer {
   readonly name: string;
-  /** Its InternalIPs, the first of each family. */
+  /** The first InternalIP of each family, and where there is none what it published. */
   readonly addresses: Readonly<Partial<Record<Family, string>>>;
   readonly podCidrs: readonly Cidr[];
   /** Of its VTEP. */

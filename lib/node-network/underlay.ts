@@ -1,16 +1,24 @@
 // The network below the Pods': the link that holds the node's address, what it carries at a time, and what is on it.
 // Assumes the node's address is on one link of this namespace. One question to `ip`.
 import { networkInterfaces } from 'node:os';
-import { parseCidr, parseIp } from '../cni/address.ts';
+import { formatIp, parseCidr, parseIp } from '../cni/address.ts';
 import { PodwireError } from '../exec/errors.ts';
 import { ipJson, type KernelOptions } from '../kernel/ip.ts';
 import type { Family, Underlay } from './types.ts';
+
+interface IpAddress {
+  local: string;
+  prefixlen: number;
+  scope: string;
+  temporary?: boolean;
+  deprecated?: boolean;
+}
 
 interface IpLink {
   ifname?: string;
   mtu: number;
   flags: string[];
-  addr_info?: Array<{ local: string; prefixlen: number; scope: string }>;
+  addr_info?: IpAddress[];
 }
 
 /** `addresses`: the node's, at most one a family. @throws PodwireError UNDERLAY_NOT_FOUND */
@@ -34,16 +42,17 @@ const notFound = (address: string): PodwireError =>
     `node address ${address}: no link of this machine has it; give one that others reach it by (--node-ip)`,
   );
 
-/** Of the answer of `ip -j addr show dev`. Pure. */
+/** Of the answer of `ip -j addr show dev`; the first of `addresses` is whose family tunnels have. Pure. */
 export function underlayOf(link: IpLink, addresses: readonly string[]): Underlay {
   const own: Partial<Record<Family, string>> = {};
-  for (const address of addresses) {
+  const held = (link.addr_info ?? []).filter(({ scope }) => scope !== 'link');
+  // A family that nobody named: the link's own address of it, if it is one to stay.
+  const lasting = held.filter(({ temporary, deprecated }) => !temporary && !deprecated);
+  for (const address of [...addresses, ...lasting.map(({ local }) => local)]) {
     const ip = parseIp(address);
-    if (ip) own[ip.family] ??= address;
+    if (ip) own[ip.family] ??= formatIp(ip);
   }
-  const nets = (link.addr_info ?? []).flatMap(({ local, prefixlen, scope }) =>
-    scope === 'link' ? [] : (parseCidr(`${local}/${prefixlen}`) ?? []),
-  );
+  const nets = held.flatMap(({ local, prefixlen }) => parseCidr(`${local}/${prefixlen}`) ?? []);
   return {
     device: link.ifname ?? '',
     mtu: link.flags.includes('LOOPBACK') ? undefined : link.mtu,

@@ -30,7 +30,7 @@ export interface TestNode {
 
 export const allCodes = Array.from({ length: 256 }, (_, code) => code);
 
-/** Starts a node; it is taken down, and looked for leftovers, when the test ends. */
+/** Starts a node; it is taken down, and looked for leftovers, when the test ends. podCidr '': of the cluster's range. */
 export async function startNode(
   t: Test,
   options: { podCidr?: string; flags?: readonly string[] } = {},
@@ -48,7 +48,8 @@ export async function startNode(
       ...(input === undefined ? {} : { input }),
     });
   const up = async (): Promise<void> => {
-    const { exitCode, stderr, stdout } = await podwire(['up', '--pod-cidr', podCidr, ...flags]);
+    const subnet = podCidr === '' ? [] : ['--pod-cidr', podCidr];
+    const { exitCode, stderr, stdout } = await podwire(['up', ...subnet, ...flags]);
     if (exitCode !== 0) throw new Error(`podwire up: ${stderr}${stdout}`);
   };
   const client = new HttpClient({ socketPath: paths.socket });

@@ -13,8 +13,12 @@ for (const { backend, mtu, node } of cases)
   t.test(backend.name, async (t) => {
     const world = await makeWorld(3);
     t.teardown(() => world.close());
-    for (const number of [1, 2, 3]) await world.putNode(number);
-    const nodes = await Promise.all([1, 2, 3].map((number) => world.start(number, backend)));
+    // The Nodes name one family; the other one is found on the link, and published.
+    const four = (number: number): string[] => [`192.0.2.${number}`];
+    for (const number of [1, 2, 3]) await world.putNode(number, { addresses: four(number) });
+    const nodes = await Promise.all([1, 2, 3].map((number) => world.start(number, backend, four(number))));
+    const problems = async () => Object.keys((await nodes[0]?.status())?.problems ?? {});
+    t.ok(await eventually(async () => (await problems()).length === 0));
     const [one, two, three] = [1, 2, 3].map((number) => world.pod(number, mtu)) as [string, string, string];
     const status = await nodes[0]?.status();
     t.match(status, { state: 'Ready', mtu, peers: ['n2', 'n3'], problems: {}, notReady: undefined });

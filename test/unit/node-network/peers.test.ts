@@ -61,6 +61,11 @@ t.test('a peer', async (t) => {
   );
 });
 
+t.test('an address of the other family, published', async (t) => {
+  const annotations = { 'network.podwire.io/addresses': '192.0.2.77,2001:DB8::2,x' };
+  t.match(peerOf(at(2, { annotations })), { peer: { addresses: { 4: '192.0.2.2', 6: '2001:db8::2' } } });
+});
+
 const table = (): PeerTable =>
   new PeerTable({
     name: 'n1',
@@ -133,11 +138,18 @@ t.test('underlay', async (t) => {
     addr_info: [
       { local: '192.0.2.1', prefixlen: 24, scope: 'global' },
       { local: 'fe80::1', prefixlen: 64, scope: 'link' },
+      { local: '2001:db8::aaaa', prefixlen: 64, scope: 'global', temporary: true },
     ],
   };
   const seen = underlayOf(link, ['192.0.2.1', '2001:db8::1']);
   t.match(seen, { device: 'eth1', mtu: 1500, family: 4, addresses: { 4: '192.0.2.1', 6: '2001:db8::1' } });
-  t.equal(seen.nets.length, 1);
+  t.equal(seen.nets.length, 2);
+  t.strictSame(underlayOf(link, ['192.0.2.1']).addresses, { 4: '192.0.2.1' }, 'no temporary address');
+  const both = {
+    ...link,
+    addr_info: [...link.addr_info, { local: '2001:db8::1', prefixlen: 64, scope: 'global' }],
+  };
+  t.match(underlayOf(both, ['192.0.2.1']), { family: 4, addresses: { 4: '192.0.2.1', 6: '2001:db8::1' } });
   t.equal(underlayOf(link, ['2001:db8::1']).family, 6);
   t.equal(underlayOf({ ...link, flags: ['LOOPBACK'], mtu: 65536 }, ['127.0.0.1']).mtu, undefined);
 });
