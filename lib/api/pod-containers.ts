@@ -1,6 +1,6 @@
 // The containers of a Pod by their parts: init containers, sidecars (init containers that are kept running), app containers.
 // Assumes names are unique over all of them, as validation sees to. Pure; O(containers).
-import type { Container, PodSpec } from './types.ts';
+import type { Container, ContainerStatus, PodSpec, PodStatus } from './types.ts';
 
 export type ContainerKind = 'init' | 'sidecar' | 'app';
 
@@ -49,3 +49,8 @@ export function kindOf(spec: PodSpec, name: string): ContainerKind {
   const init = spec.initContainers?.find((one) => one.name === name);
   return init === undefined ? 'app' : kindOfInit(init);
 }
+
+/** What a Pod's status says of one of its containers, of whichever part. */
+export const statusOfContainer = (status: PodStatus | undefined, name: string): ContainerStatus | undefined =>
+  status?.initContainerStatuses?.find((one) => one.name === name) ??
+  status?.containerStatuses?.find((one) => one.name === name);

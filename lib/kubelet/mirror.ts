@@ -23,7 +23,10 @@ export class MirrorClient {
     const { namespace, name, uid } = pod.metadata;
     try {
       const found = await this.#find(pod);
-      if (found && runtimeUid(found) === uid && !found.metadata.deletionTimestamp) return;
+      if (found && runtimeUid(found) === uid && !found.metadata.deletionTimestamp) {
+        state.lastStatus ??= found.status; // of an earlier daemon: a Pod from a file has none of its own
+        return;
+      }
       if (found) await this.#delete(found);
       const { metadata, spec, apiVersion, kind } = pod;
       const annotations = { ...metadata.annotations, [mirrorAnnotation]: uid };

@@ -1,7 +1,7 @@
 // What a Pod needs next: its spec compared with what the runtime has. Pure: data in, data out; syncPod acts on it.
 // Assumes the newest container of a name is the one that counts. O(containers of the Pod).
 // Source: kubelet's computePodActions, computeInitContainerActions and ShouldContainerBeRestarted.
-import { allContainers, kindOf, lastingContainers } from '../api/pod-containers.ts';
+import { allContainers, kindOf, lastingContainers, statusOfContainer } from '../api/pod-containers.ts';
 import type { Container, Pod } from '../api/types.ts';
 import type { ContainerStatus, PodSandboxStatus } from '../container/cri.ts';
 
@@ -66,8 +66,7 @@ export const lostExitCode = 137;
 
 /** A container that ran but of which the runtime knows nothing any more, as after a reboot; the API remembers. */
 export function forgottenContainer(pod: Pod, name: string): HowItStands | undefined {
-  const { containerStatuses = [], initContainerStatuses = [] } = pod.status ?? {};
-  const known = [...initContainerStatuses, ...containerStatuses].find((one) => one.name === name)?.state;
+  const known = statusOfContainer(pod.status, name)?.state;
   if (known?.terminated) return { state: 'exited', exitCode: known.terminated.exitCode };
   return known?.running ? { state: 'exited', exitCode: lostExitCode } : undefined;
 }

@@ -3,7 +3,7 @@
 // Source: kubelet's kuberuntime startContainer and doBackOff (10 s doubling to 5 min, forgotten after 10 calm minutes).
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { findContainer } from '../api/pod-containers.ts';
+import { findContainer, statusOfContainer } from '../api/pod-containers.ts';
 import type { Container, Pod } from '../api/types.ts';
 import type { ContainerConfig } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
@@ -212,7 +212,6 @@ function formatDelay(ms: number): string {
 function nextAttempt(pod: Pod, before: PodRuntimeStatus, name: string): number {
   const latest = latestContainer(before, name);
   if (latest) return latest.attempt + 1;
-  const { containerStatuses = [], initContainerStatuses = [] } = pod.status ?? {};
-  const known = [...initContainerStatuses, ...containerStatuses].find((status) => status.name === name);
+  const known = statusOfContainer(pod.status, name);
   return known?.containerID ? (known.restartCount ?? 0) + 1 : 0;
 }

@@ -8,7 +8,7 @@ import type {
   Pod,
   PodStatus,
 } from '../api/types.ts';
-import { kindOf } from '../api/pod-containers.ts';
+import { kindOf, statusOfContainer } from '../api/pod-containers.ts';
 import { timestamp } from '../api/time.ts';
 import type { ContainerStatus } from '../container/cri.ts';
 import {
@@ -62,7 +62,7 @@ function terminatedState(status: ContainerStatus, message: string | undefined): 
 
 function containerStatus(input: StatusInput, spec: Container): ApiContainerStatus {
   const { pod, runtime, waiting, messages, probes } = input;
-  const known = knownStatus(pod, spec.name);
+  const known = statusOfContainer(pod.status, spec.name);
   const isInit = kindOf(pod.spec, spec.name) === 'init';
   const mine = runtime.containers.filter((container) => container.name === spec.name);
   const [latest, previous] = mine;
@@ -110,11 +110,6 @@ function containerStatus(input: StatusInput, spec: Container): ApiContainerStatu
     waiting: { reason: reason.reason, ...(reason.message ? { message: reason.message } : {}) },
   };
   return { ...base, ...lost, state };
-}
-
-function knownStatus({ status }: Pod, name: string): ApiContainerStatus | undefined {
-  const known = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
-  return known.find((one) => one.name === name);
 }
 
 function lostState(known: ApiContainerStatus, noticedAt: string): ContainerState {

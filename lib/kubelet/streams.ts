@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ApiError } from '../api/errors.ts';
+import { statusOfContainer } from '../api/pod-containers.ts';
 import type { ExecOptions, LogOptions, PodStreams } from '../api/streams.ts';
 import type { Pod } from '../api/types.ts';
 import type { ContainerStatus, ExecSession, RuntimeService } from '../container/cri.ts';
@@ -62,8 +63,7 @@ export class NodeStreams implements PodStreams {
   /** By the runtime's records; for a Pod that has ended and gave them back, by its status. */
   #logPath(pod: Pod, { container, previous }: LogOptions): string {
     const records = this.#containers(pod, container);
-    const { containerStatuses = [], initContainerStatuses = [] } = pod.status ?? {};
-    const status = [...initContainerStatuses, ...containerStatuses].find(({ name }) => name === container);
+    const status = statusOfContainer(pod.status, container);
     const attempt = (records[0]?.attempt ?? status?.restartCount ?? 0) - (previous ? 1 : 0);
     const path = join(podLogDir(this.#paths, pod), container, `${attempt}.log`);
     const { name } = pod.metadata;

@@ -170,7 +170,8 @@ export class PodSyncer {
     return earliest(retry, onward ? 0 : undefined);
   }
 
-  #syncProbes({ pod, gone }: PodState): void {
+  #syncProbes({ pod: asGiven, gone, lastStatus }: PodState): void {
+    const pod = lastStatus ? { ...asGiven, status: lastStatus } : asGiven;
     const runtime = this.#runtime(pod);
     const isTerminating = gone || pod.metadata.deletionTimestamp !== undefined;
     this.#context.probes.sync({ pod, runtime, podIP: podAddress(this.#context, pod), isTerminating });

@@ -3,12 +3,19 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { stringify } from 'yaml';
+import type { Pod } from '../../lib/api/types.ts';
 import { hostPod, isRunning, sleeper, startNode } from './harness.ts';
 
 t.test('static Pods follow their files', async (t) => {
   const node = await startNode(t, { podCidr: '10.204.0.0/24', flags: ['--node-name', 'n1'] });
   const file = join(node.paths.manifests, 'web.yaml');
-  const write = (script: string): void => writeFileSync(file, stringify(hostPod('web', { a: script })));
+  const write = (script: string): void => {
+    const pod = hostPod('web', { a: script }) as { spec: { containers: object[] } };
+    const readinessProbe = { exec: { command: ['true'] }, periodSeconds: 1, timeoutSeconds: 10 };
+    pod.spec.containers = pod.spec.containers.map((container) => ({ ...container, readinessProbe }));
+    writeFileSync(file, stringify(pod));
+  };
+  const isReady = (pod: Pod | undefined) => pod?.status?.containerStatuses?.[0]?.ready;
 
   write(`echo first; ${sleeper}`);
   const first = await node.until('web-n1', isRunning);
@@ -29,9 +36,11 @@ t.test('static Pods follow their files', async (t) => {
   });
 
   await t.test('the daemon is killed: the same Pod goes on', async (t) => {
+    const before = await node.until('web-n1', isReady);
     await node.kill9();
     await node.up();
-    const again = await node.until('web-n1', isRunning);
+    const again = await node.until('web-n1', isReady);
+    t.same(again.status, before.status, 'nothing about it has changed, not even for a moment');
     t.equal(
       again.status?.containerStatuses?.[0]?.containerID,
       first.status?.containerStatuses?.[0]?.containerID,

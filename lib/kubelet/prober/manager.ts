@@ -1,7 +1,7 @@
 // The probes of all containers of this node: workers for those that run, and what they have found out.
 // Invariant: a worker exists only for a container that runs; what it found is known by container id, so that a restarted
 // container begins anew. Assumes sync() after every change of a Pod. A map access a question, a timer a probe.
-import { lastingContainers } from '../../api/pod-containers.ts';
+import { lastingContainers, statusOfContainer } from '../../api/pod-containers.ts';
 import type { Container, Pod, Probe } from '../../api/types.ts';
 import type { EventRecorder } from '../../api/events.ts';
 import type { ContainerStatus, RuntimeService } from '../../container/cri.ts';
@@ -186,9 +186,8 @@ interface About {
 
 /** What an earlier daemon found out about this very container: a restart of the daemon makes nothing unready. */
 function knownVerdicts({ status }: Pod, spec: Container, id: string): Map<ProbeType, Verdict> | undefined {
-  const all = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
-  const known = all.find(({ name, containerID }) => name === spec.name && containerID?.endsWith(`//${id}`));
-  if (!known?.state?.running) return undefined;
+  const known = statusOfContainer(status, spec.name);
+  if (!known?.state?.running || !known.containerID?.endsWith(`//${id}`)) return undefined;
   const verdicts = new Map<ProbeType, Verdict>();
   if (spec.startupProbe && known.started) verdicts.set('startup', 'success');
   if (spec.readinessProbe && known.ready) verdicts.set('readiness', 'success');
