@@ -52,9 +52,19 @@ function walk(way: number[], path: string, createMode: number | undefined): void
     }
     closeSync(fd);
     if (++links > mostLinks) throw new EscapeError(path, 'too many links');
-    const target = readlinkSync(at);
+    const target = targetOf(at) ?? name; // no link any more: whoever changed it, it is looked at again
     if (target.startsWith('/')) throw new EscapeError(path, `${name} is a link to an absolute path`);
     pending.push(...target.split('/').reverse());
+  }
+}
+
+/** Undefined for what is no link. */
+function targetOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EINVAL') return undefined;
+    throw error;
   }
 }
 

@@ -71,6 +71,16 @@ const folderMode = ({ gid }: WriteOptions): number => (gid === undefined ? 0o755
 function writeFolder(dir: string, payload: Payload, options: WriteOptions): string {
   const stamp = new Date().toISOString().replace(/[-:]/g, '_').replace('T', '_').replace('Z', '');
   const path = mkdtempSync(join(dir, `..${stamp}.`));
+  try {
+    fillFolder(path, payload, options);
+  } catch (error) {
+    rmSync(path, { recursive: true, force: true }); // it would be tried again and again
+    throw error;
+  }
+  return path.slice(dir.length + 1);
+}
+
+function fillFolder(path: string, payload: Payload, options: WriteOptions): void {
   own(path, folderMode(options), options);
   for (const [name, { data, mode }] of payload) {
     let folder = path;
@@ -84,7 +94,6 @@ function writeFolder(dir: string, payload: Payload, options: WriteOptions): stri
     writeFileSync(file, data, { mode: 0o600, flag: 'wx' });
     own(file, fileMode(mode, options), options);
   }
-  return path.slice(dir.length + 1);
 }
 
 function own(path: string, mode: number, { gid }: WriteOptions): void {

@@ -1,6 +1,7 @@
 // Nothing below a folder leads out of it, whatever its links say.
 import { closeSync, mkdirSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import t, { type Test } from 'tap';
 import { openBeneath, pathOfFd } from '../../../lib/kernel/beneath.ts';
 
@@ -61,4 +62,33 @@ t.test('makes what is missing, with its mode, and nothing outside', async (t) =>
   mkdirSync(join(dir, 'c'));
   writeFileSync(join(dir, 'c/f'), '');
   t.throws(() => leads(dir, 'c/f/g', 0o777), { code: 'ENOTDIR' });
+});
+
+t.test('a folder that becomes a link and back, again and again, leads nowhere else', async (t) => {
+  const dir = root(t);
+  mkdirSync(join(dir, 'real/sub'), { recursive: true });
+  symlinkSync('..', join(dir, 'trap'));
+  // Exchanges the folder and the link as fast as it can, as a container would that wants out.
+  const flip = `
+    const { renameSync } = require('node:fs');
+    const at = (name) => ${JSON.stringify(`${dir}/`)} + name;
+    for (;;) for (const [from, to] of [['real', 'x'], ['trap', 'real'], ['real', 'trap'], ['x', 'real']])
+      renameSync(at(from), at(to));`;
+  const flipper = new Worker(flip, { eval: true });
+  const seen = { inside: 0, refused: 0, absent: 0 };
+  for (const end = Date.now() + 1500; Date.now() < end; ) {
+    try {
+      const led = leads(dir, 'real/sub');
+      if (!/^\/(real|x)\/sub$/.test(led)) t.fail(`it led to ${led}`);
+      seen.inside++;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'PATH_ESCAPES') seen.refused++;
+      else if (code === 'ENOENT') seen.absent++;
+      else throw error;
+    }
+    if (seen.inside % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  await flipper.terminate();
+  t.ok(seen.inside > 0 && seen.refused + seen.absent > 0, JSON.stringify(seen));
 });

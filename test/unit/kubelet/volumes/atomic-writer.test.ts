@@ -65,6 +65,14 @@ t.test('what a crash left is taken away', async (t) => {
   t.equal(readFileSync(join(dir, 'a'), 'utf8'), '1');
 });
 
+t.test('what cannot be written leaves the old as it was, and nothing else', async (t) => {
+  const dir = t.testdir();
+  writeAtomically(dir, payload({ a: '1' }));
+  t.throws(() => writeAtomically(dir, payload({ a: '2', 'a/b': '3' })), { code: /EEXIST|ENOTDIR/ });
+  t.equal(readFileSync(join(dir, 'a'), 'utf8'), '1');
+  t.equal(hidden(dir).length, 2);
+});
+
 t.test('fsGroup: the group reads, folders hand it on', async (t) => {
   const gid = process.getgid?.() ?? 0;
   const dir = t.testdir();
