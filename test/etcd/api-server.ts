@@ -10,7 +10,7 @@ const noNode = (): never => {
   throw new ApiError('BadRequest', 'no node here');
 };
 const store = await openEtcdStore(parseEtcdAddress(datastore));
-const registry = new Registry({ store, compactionMs: 3000, onError: (error) => console.error(error) });
+const registry = new Registry({ store, compactionMs: 5000, onError: (error) => console.error(error) });
 await registry.start();
 const server = await createApiServer({
   registry,

@@ -1,6 +1,8 @@
 // The store's contract over a real etcd, and what is special there: addresses, several processes' handles, leases, outages.
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { Connection } from '../../../lib/store/etcd/connection.ts';
+import { rangeOf, reserved } from '../../../lib/store/etcd/decode.ts';
 import { openEtcdStore } from '../../../lib/store/etcd/etcd.ts';
 import type { Store } from '../../../lib/store/store.ts';
 import { startEtcd, whyNoEtcd } from '../../etcd/cluster.ts';
@@ -113,6 +115,46 @@ t.test('a real etcd', { skip }, async (t) => {
     const watch = record(two, '/', from);
     await until(() => watch.errors.length > 0);
     t.match(watch.errors, [{ code: 'STORE_COMPACTED' }]);
+    await one.close();
+    await two.close();
+  });
+
+  await t.test('a fence that is gone, as after an hour without a write, is made anew', async (t) => {
+    const store = await fresh();
+    const made = await store.create('/a', '1');
+    const raw = await Connection.open({ endpoints: etcd.endpoints, attemptMs: 1000, callMs: 2000 });
+    const { kvs } = await raw.call('Range', rangeOf(`${prefixOf.get(store)}${reserved}fences/`));
+    t.equal(kvs.length, 1);
+    const success = kvs.map(({ key }) => ({ requestDeleteRange: { key, prevKv: false } }));
+    await raw.call('Txn', { compare: [], success, failure: [] });
+    raw.close();
+    const writes = ['/b', '/c', '/d'].map((key) => store.create(key, '1'));
+    const changed = await store.update('/a', '2', { expected: made.revision });
+    t.strictSame([changed, ...(await Promise.all(writes))], (await store.list('/')).entries);
+    await store.close();
+  });
+
+  await t.test('one of two compacts, and the other when that one does not any more', async (t) => {
+    const one = await fresh();
+    const two = await another(one);
+    let { revision } = await one.create('/a', '0');
+    const round = async (store: Store): Promise<string> => {
+      const from = revision;
+      revision = (await store.update('/a', 'x', { expected: revision })).revision;
+      await store.compact(revision);
+      const late = await another(one);
+      const watch = record(late, '/', from);
+      await until(() => watch.errors.length + watch.seen.length > 0);
+      await late.close();
+      return watch.errors.length > 0 && watch.seen.length === 0 ? 'compacted' : 'left it';
+    };
+    const rounds = [one, two, one, two, one, two, two, two];
+    const did: string[] = [];
+    for (const store of rounds) did.push(await round(store));
+    t.strictSame(did, [
+      ...['compacted', 'compacted'], // the second has not seen any before
+      ...['left it', 'compacted', 'left it', 'compacted', 'compacted', 'compacted'],
+    ]);
     await one.close();
     await two.close();
   });
