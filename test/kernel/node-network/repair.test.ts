@@ -1,10 +1,12 @@
 // The network keeps itself: what a hand takes away is back within a second or two, a changed peer changes its own entries
 // only, and a restart changes nothing while traffic flows.
 import { spawn } from 'node:child_process';
+import { symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { vtepMac } from '../../../lib/kernel/overlay.ts';
 import { ask, listen } from '../cni/echo.ts';
-import { eventually, makeWorld, startFlow } from './world.ts';
+import { addresses, eventually, makeWorld, startFlow } from './world.ts';
 
 const words = (text: string): string[] => text.split(' ');
 
@@ -180,6 +182,22 @@ t.test('a node that has no subnet yet waits', async (t) => {
   await world.putNode(1);
   t.ok(await eventually(async () => (await one.status()).state === 'Ready'));
   t.match(await one.status(), { podCidrs: ['10.244.1.0/24', 'fd00:244:0:1::/64'], peers: [] });
+});
+
+t.test('an API that is away is waited for, and what is there stays', async (t) => {
+  const world = await makeWorld(2);
+  t.teardown(() => world.close());
+  for (const number of [1, 2]) await world.putNode(number);
+  const before = await world.start(1);
+  const routes = (): string => world.inside(before.netns, 'ip', 'route', 'show', 'proto', '112');
+  t.match(routes(), /10\.244\.2\.0\/24/);
+  await before.end('SIGKILL');
+  const late = join(world.dir, 'late.sock');
+  const one = await world.start(1, { name: 'vxlan' }, addresses(1), late);
+  t.match((await one.status()).notReady, /^the API cannot be asked: /);
+  t.match(routes(), /10\.244\.2\.0\/24/);
+  symlinkSync(world.socket, late);
+  t.ok(await eventually(async () => (await one.status()).state === 'Ready'));
 });
 
 t.test('what this kernel lacks is said at once', async (t) => {

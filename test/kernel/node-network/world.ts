@@ -91,10 +91,15 @@ link set eth0 up\n`,
   }
 
   /** Starts a node's loop; resolves when it has started, rejects with what it said otherwise. */
-  async function start(number: number, backend: BackendConfig = { name: 'vxlan' }, own = addresses(number)) {
+  async function start(
+    number: number,
+    backend: BackendConfig = { name: 'vxlan' },
+    own = addresses(number),
+    socket = server.socket,
+  ) {
     const input: ChildInput = {
       root: root(number),
-      socket: server.socket,
+      socket,
       name: `n${number}`,
       addresses: own,
       backend,
@@ -167,6 +172,7 @@ route add default via fd00:244:0:${number}::1\n`,
 
   return {
     client: server.client,
+    socket: server.socket,
     registry: server.registry,
     dir,
     netns,
