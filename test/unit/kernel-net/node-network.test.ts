@@ -87,3 +87,19 @@ t.test("written once, and never over a person's own", async (t) => {
   const other = nodePaths(t.testdir({ etc: { podwire: { cni: { 'net.d': { '05-mine.conf': '{}' } } } } }));
   t.equal(writeDefaultConflist(other, network), undefined);
 });
+
+t.test('Pods of the whole cluster are not masqueraded', async (t) => {
+  const rules = (cluster: string[]): string[] =>
+    nodeTable('10.244.1.0/24,fd00:1::/64', '', cluster)
+      .split('\n')
+      .flatMap((line) => /daddr != (\{.*\}) masquerade/.exec(line)?.[1] ?? []);
+  for (const [cluster, expected] of [
+    [
+      ['10.244.0.0/16', 'fd00::/16'],
+      ['{ 10.244.0.0/16, 224.0.0.0/4 }', '{ fd00::/16, ff00::/8 }'],
+    ],
+    [['10.99.0.0/16'], ['{ 10.244.1.0/24, 10.99.0.0/16, 224.0.0.0/4 }', '{ fd00:1::/64, ff00::/8 }']],
+    [[], ['{ 10.244.1.0/24, 224.0.0.0/4 }', '{ fd00:1::/64, ff00::/8 }']],
+  ] as const)
+    t.strictSame(rules([...cluster]), expected, `cluster ${cluster.join()}`);
+});
