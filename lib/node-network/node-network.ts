@@ -3,7 +3,7 @@
 // What the machine had before is kept in <run>/node-network.json, and put back by removeNodeNetwork.
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Cidr, overlap, parseCidr } from '../cni/address.ts';
+import { type Cidr, contains, formatCidr, overlap, parseCidr } from '../cni/address.ts';
 import { settleAll } from '../exec/errors.ts';
 import type { ExecUntil } from '../exec/run-sync.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
@@ -53,9 +53,10 @@ export function nodeTable(podCidr: string, tag: string, clusterCidrs: readonly s
 /** Where Pods are, which see each other's real addresses: nft takes no net of a set twice. */
 function nearNets(own: string, clusterCidrs: readonly string[]): string[] {
   const net = parseCidr(own) as Cidr;
-  const cluster = clusterCidrs.filter((text) => parseCidr(text)?.ip.family === net.ip.family);
-  const within = cluster.some((text) => overlap(parseCidr(text) as Cidr, net));
-  return within ? cluster : [own, ...cluster];
+  const cluster = clusterCidrs.flatMap((text) => parseCidr(text) ?? []);
+  const near = cluster.filter(({ ip }) => ip.family === net.ip.family);
+  if (near.some((one) => contains(one, net.ip) && one.length <= net.length)) return near.map(formatCidr);
+  return [own, ...near.filter((one) => !overlap(one, net)).map(formatCidr)];
 }
 
 const forwardKey = (cidr: string): string =>

@@ -66,9 +66,10 @@ t.test('the default conflist', async (t) => {
         },
       },
       { type: 'portmap', capabilities: { portMappings: true } },
+      { type: 'bandwidth', capabilities: { bandwidth: true } },
     ],
   });
-  t.equal(parseList(conflist).plugins.length, 2);
+  t.equal(parseList(conflist).plugins.length, 3);
   t.equal(bridgeName(''), 'podwire0');
   t.equal(bridgeName('abc123'), 'pwabc123');
 });
@@ -99,6 +100,10 @@ t.test('Pods of the whole cluster are not masqueraded', async (t) => {
       ['{ 10.244.0.0/16, 224.0.0.0/4 }', '{ fd00::/16, ff00::/8 }'],
     ],
     [['10.99.0.0/16'], ['{ 10.244.1.0/24, 10.99.0.0/16, 224.0.0.0/4 }', '{ fd00:1::/64, ff00::/8 }']],
+    [
+      ['10.244.1.128/25', '10.244.2.0/24'],
+      ['{ 10.244.1.0/24, 10.244.2.0/24, 224.0.0.0/4 }', '{ fd00:1::/64, ff00::/8 }'],
+    ],
     [[], ['{ 10.244.1.0/24, 224.0.0.0/4 }', '{ fd00:1::/64, ff00::/8 }']],
   ] as const)
     t.strictSame(rules([...cluster]), expected, `cluster ${cluster.join()}`);
