@@ -2,6 +2,7 @@
 // Assumes argv went through normalizeArgv. Building the tree costs 3 ms.
 import { Command, Option } from 'commander';
 import { addLabVerbs, addNetworkVerbs } from './program-cluster.ts';
+import { addNodesVerbs } from './program-node.ts';
 import { addJoinVerbs, addNodeFlags } from './program-join.ts';
 import { action, examples, type Run } from './action.ts';
 import type { Context } from './context.ts';
@@ -43,6 +44,7 @@ export function buildProgram(): Command {
   addPodVerbs(program);
   addImageVerbs(program);
   program.commandsGroup('Several machines:');
+  addNodesVerbs(program);
   addNetworkVerbs(program);
   addLabVerbs(program);
   addOtherVerbs(program);

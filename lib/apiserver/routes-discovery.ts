@@ -98,6 +98,8 @@ function resourceList(groupVersion: string): object {
   const extra = [
     sub('bindings', 'Binding', ['create']),
     sub('pods/binding', 'Binding', ['create']),
+    // kubectl drain looks for this one, with its own group.
+    { ...sub('pods/eviction', 'Eviction', ['create']), group: 'policy', version: 'v1' },
     sub('pods/exec', 'PodExecOptions', ['create', 'get']),
     sub('pods/log', 'Pod', ['get']),
   ];

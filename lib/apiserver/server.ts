@@ -6,6 +6,7 @@ import type { ApiError } from '../api/errors.ts';
 import type { PodStreams } from '../api/streams.ts';
 import { addAccess } from './access.ts';
 import { createApp, listenOn, type Listening } from './app.ts';
+import { addEvictionRoute } from './eviction.ts';
 import { ExecEndpoint } from './exec-socket.ts';
 import { nodeAuthorizer } from './node-authorizer.ts';
 import type { LocateNode } from './proxy.ts';
@@ -42,6 +43,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   addDiscovery(app, { version, isReady });
   addObjectRoutes(app, registry);
   addBindingRoutes(app, registry);
+  addEvictionRoute(app, registry);
   addLogRoute(app, target);
   await register?.(app);
   const exec = new ExecEndpoint(target);

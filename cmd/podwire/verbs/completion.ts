@@ -131,6 +131,7 @@ function argumentValues(typed: Typed, current: string): Wanted {
   if (verb === 'exec') return first ? plain() : { type: 'names', resource: 'pods', prefix: '' };
   if (verb === 'logs')
     return first ? { type: 'containers', pod: first } : { type: 'names', resource: 'pods', prefix: '' };
+  if (['cordon', 'uncordon', 'drain', 'remove'].includes(verb)) return namesOf('nodes', '');
   if (!['get', 'describe', 'delete', 'wait'].includes(verb)) return plain();
   const [type, slash] = current.split('/');
   if (slash !== undefined) return namesOf(type!, `${type}/`);
