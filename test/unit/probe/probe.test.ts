@@ -93,6 +93,23 @@ t.test('http', async (t) => {
   await t.rejects(getHttp({ ...base, port, path: '/never', timeoutMs: 60_000, signal }));
 });
 
+t.test('an IPv6 address', async (t) => {
+  const hosts: (string | undefined)[] = [];
+  const server = createHttp((request, response) => {
+    hosts.push(request.headers.host);
+    response.end();
+  });
+  const failed = await new Promise<Error | undefined>((resolve) => {
+    server.once('error', resolve);
+    server.listen(0, '::1', () => resolve(undefined));
+  });
+  t.teardown(() => void server.close());
+  if (failed) return t.comment(`no IPv6 here: ${failed.message}`);
+  const { port } = server.address() as AddressInfo;
+  t.match(await probeHttp({ ...base, host: '::1', port, path: '/' }), { outcome: 'success' });
+  t.same(hosts, [`[::1]:${port}`]);
+});
+
 t.test('tcp', async (t) => {
   const port = await listening(
     t,
