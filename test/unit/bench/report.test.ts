@@ -1,7 +1,7 @@
 import t from 'tap';
 import { whatIsNew } from '../../../bench/lib/footprint.ts';
 import { summarize } from '../../../bench/lib/stats.ts';
-import { parseOptions } from '../../../bench/options.ts';
+import { caseNames, parseOptions } from '../../../bench/options.ts';
 import {
   type Measurement,
   showMeasurement,
@@ -104,7 +104,7 @@ t.test('parseOptions: defaults, lists', async (t) => {
   t.same(
     { only, peers, runs, pods, concurrency },
     {
-      only: ['start', 'many', 'cni', 'network'],
+      only: [...caseNames],
       peers: ['podwire', 'containerd', 'podman'],
       runs: 20,
       pods: 50,
