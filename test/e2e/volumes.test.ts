@@ -1,6 +1,14 @@
 // Volumes of real Pods, of every kind: what is in them, who may read it, what reaches a running container, and that
 // nothing leads out of them (ACCEPTANCE A 22-24); environments that speak of the same objects (A 17).
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
@@ -220,6 +228,8 @@ t.test('volumes', async (t) => {
         t.equal(await help.sh('data', 'cat /all/conf/a'), 'changed');
         await help.object('Secret', 'sec', { data: { password: base64('n3w') } });
         await help.says('data', 'cat /sec/password /all/sec/pw', 'n3wn3w');
+        await help.object('Secret', 'not-there', { data: { now: base64('it is') } });
+        await help.says('data', 'cat /nothing/*', 'it is');
         await node.client.patch(
           'pods',
           { namespace: 'default', name: 'data' },
@@ -376,6 +386,8 @@ t.test('volumes', async (t) => {
     await node.apply(podOf('sub', containers, { volumes, initContainers: [prepare] }));
     const status = (p: Pod | undefined, name: string) =>
       p?.status?.containerStatuses?.find((one) => one.name === name)?.state;
+    const restarts = (p: Pod | undefined) =>
+      p?.status?.containerStatuses?.find((one) => one.name === 'good')?.restartCount;
     const pod = await node.until(
       'sub',
       (p) =>
@@ -403,6 +415,10 @@ t.test('volumes', async (t) => {
       'first',
       'a subPath is not updated, as in Kubernetes',
     );
+    await help.sh('sub', 'kill -TERM 1', 'good');
+    await node.until('sub', (p) => status(p, 'good')?.running && restarts(p) === 1);
+    const after = await help.sh('sub', 'cat /etc/only-one /deep/file', 'good');
+    t.equal(after, 'changeddata', 'the next container has it');
     await node.podwire(['delete', 'pod', 'sub', '--grace-period=1']);
     t.notOk(existsSync(join(node.paths.pods, pod.metadata.uid)));
   });
@@ -426,14 +442,18 @@ t.test('volumes', async (t) => {
       ['socket', path('socket'), 'Socket'],
       ['char', '/dev/null', 'CharDevice'],
     ] as const;
+    const block = readdirSync('/dev', { withFileTypes: true }).find((entry) => entry.isBlockDevice());
+    if (!block) t.comment('no block device in /dev: type BlockDevice is seen refusing only');
+    const present = [...good, ...(block ? ([['block', `/dev/${block.name}`, 'BlockDevice']] as const) : [])];
     const volumesOf = (list: readonly (readonly [string, string, string])[]) =>
       list.map(([name, at, type]) => ({ name, hostPath: { path: at, type } }));
     const mountsOf = (list: readonly (readonly [string, string, string])[]) =>
       list.map(([name]) => ({ name, mountPath: `/h/${name}` }));
-    const script = 'cd /h; stat -c "%n %F" any dir dirmake file filemake socket char';
-    const container = shell('c', script, { volumeMounts: mountsOf(good) });
+    const script =
+      'cd /h; stat -c "%n %F" any dir dirmake file filemake socket char; test ! -e block -o -b block || echo no block';
+    const container = shell('c', script, { volumeMounts: mountsOf(present) });
     t.equal(
-      await help.output(podOf('types', [container], { restartPolicy: 'Never', volumes: volumesOf(good) })),
+      await help.output(podOf('types', [container], { restartPolicy: 'Never', volumes: volumesOf(present) })),
       'any directory\ndir directory\ndirmake directory\nfile regular file\nfilemake regular empty file\nsocket socket\nchar character special file',
     );
     const bad = [
