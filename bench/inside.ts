@@ -7,6 +7,7 @@ import { messageOf, PodwireError } from '../lib/exec/errors.ts';
 import { manyCase } from './cases/many.ts';
 import type { Case, CaseContext } from './cases/case.ts';
 import { cniCase } from './cases/cni.ts';
+import { labCase } from './cases/lab.ts';
 import { networkCase } from './cases/network.ts';
 import { probesCase } from './cases/probes.ts';
 import { startCase } from './cases/start.ts';
@@ -46,6 +47,7 @@ const cases: Readonly<Record<CaseName, Case>> = {
   probes: probesCase,
   cni: cniCase,
   network: networkCase,
+  lab: labCase,
 };
 /** Those that run Pods. */
 const withPeers: readonly CaseName[] = ['start', 'many', 'probes'];

@@ -2,7 +2,7 @@
 // Every default is what the README's and docs/benchmarks.md's figures were made with.
 import { Command, InvalidArgumentError } from 'commander';
 
-export const caseNames = ['start', 'many', 'probes', 'cni', 'network'] as const;
+export const caseNames = ['start', 'many', 'probes', 'cni', 'network', 'lab'] as const;
 export const peerNames = ['podwire', 'containerd', 'podman'] as const;
 export type CaseName = (typeof caseNames)[number];
 export type PeerName = (typeof peerNames)[number];
