@@ -5,6 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { isReason } from '../../lib/api/errors.ts';
 import { HttpClient } from '../../lib/api/http-client.ts';
+import type { Pod } from '../../lib/api/types.ts';
 import { createNodeServer } from '../../lib/apiserver/node-server.ts';
 import { clusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
@@ -58,9 +59,9 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   const running = await prepareNode(nodeOptions, client, ground);
   const { kubelet, images, streams } = running;
   const find = async (key: { namespace: string; name: string }) =>
-    kubelet.findPod(key) ?? (await client.get('pods', key));
+    kubelet.pods().find(isNamed(key)) ?? (await client.get('pods', key));
   let ready = false;
-  const forward = forwardToServer(target, name);
+  const forward = forwardToServer(target, { nodeName: name, pods: () => kubelet.pods() });
   const server = await createNodeServer({
     source: { find, streams },
     isReady: () => ready,
@@ -110,6 +111,11 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
     },
   };
 }
+
+const isNamed =
+  (key: { namespace: string; name: string }) =>
+  ({ metadata }: Pod): boolean =>
+    metadata.name === key.name && metadata.namespace === key.namespace;
 
 interface Cluster {
   readonly folder: string;

@@ -37,5 +37,5 @@ export function keepRenewed({ what, current, renew, log, signal }: Renewal): voi
     timer = setTimeout(() => void look(), Math.min(wait, longestMs)).unref();
   };
   signal.addEventListener('abort', () => clearTimeout(timer));
-  plan();
+  void look();
 }

@@ -1,10 +1,11 @@
 // What a node may ask of the API: its own Node, Lease and Pods, what those Pods refer to, and all Nodes to read.
 // Assumes what it writes is held to its own by node-restriction.ts, too. One read of the Pods for a ConfigMap or Secret.
 // Source: Kubernetes' node authorizer (plugin/pkg/auth/authorizer/node) and its role system:node.
-import type { Client } from '../api/client.ts';
+import type { Client, ObjectKey } from '../api/client.ts';
 import { ApiError, isReason } from '../api/errors.ts';
 import { type DataResource, referencesOf } from '../api/pod-references.ts';
 import type { Pod, Resource } from '../api/types.ts';
+import { notFoundError } from './api-errors.ts';
 import type { Attributes, AuthorizeNode } from './access.ts';
 
 /** Lookups that the decision needs. */
@@ -68,6 +69,9 @@ export function nodeAuthorizer(client: Pick<Client, 'get' | 'list'>): AuthorizeN
   return async (node, asked) => {
     if (await mayNode(node, asked, graph)) return;
     const { verb, resource, subresource, namespace, name } = asked;
+    // Of a Pod that is nowhere its node must hear so: it has deleted it, or is about to make its mirror.
+    if (resource === 'pods' && name !== undefined && (await isAbsent(graph, { namespace, name })))
+      throw notFoundError(resource, name);
     const what = `${resource}${subresource ? `/${subresource}` : ''}${name ? ` "${name}"` : ''}`;
     throw new ApiError(
       'Forbidden',
@@ -76,6 +80,9 @@ export function nodeAuthorizer(client: Pick<Client, 'get' | 'list'>): AuthorizeN
     );
   };
 }
+
+const isAbsent = async (graph: Graph, { namespace = 'default', name }: ObjectKey): Promise<boolean> =>
+  (await graph.podNode({ namespace, name })) === undefined;
 
 function graphOf(client: Pick<Client, 'get' | 'list'>): Graph {
   return {

@@ -52,7 +52,9 @@ function mirrorFault(node: string, pod: Pod): string | undefined {
   if (pod.spec.nodeName !== node) return `spec.nodeName: a node may make mirrors only of itself, "${node}"`;
   const { configmaps, secrets } = referencesOf(pod);
   if (configmaps?.size || secrets?.size) return 'a mirror may not refer to ConfigMaps or Secrets';
-  if (pod.spec.serviceAccountName) return 'spec.serviceAccountName: a mirror may not have one';
+  // Defaulting sets `default`, which opens nothing here.
+  if ((pod.spec.serviceAccountName ?? 'default') !== 'default')
+    return 'spec.serviceAccountName: a mirror may not have one';
   return undefined;
 }
 

@@ -103,13 +103,22 @@ export function relayUpgrade(
       socket.write(headText(answer, {}));
       if (farHead.length > 0) socket.write(farHead);
       if (head.length > 0) far.write(head);
-      pipeline(far, socket, () => {});
-      pipeline(socket, far, () => {});
+      join(socket, far);
       resolve();
     });
     socket.on('close', () => call.destroy());
     call.end();
   });
+}
+
+/** Each side gets what the other sends, and its end. */
+function join(client: Duplex, far: Duplex): void {
+  far.on('error', () => client.destroy());
+  far.on('close', () => client.end()); // what is on its way to the client still arrives
+  client.on('error', () => far.destroy());
+  client.on('close', () => far.destroy());
+  far.pipe(client);
+  client.pipe(far);
 }
 
 function headText(answer: IncomingMessage, more: Record<string, string>): string {

@@ -327,12 +327,11 @@ export class Kubelet {
     this.#workers.wake(uid);
   }
 
-  /** A Pod of this node as it is known here, whether the API can be asked or not. */
-  findPod({ namespace, name }: { namespace: string; name: string }): Pod | undefined {
-    for (const { pod, lastStatus } of this.#pods.values())
-      if (pod.metadata.name === name && pod.metadata.namespace === namespace)
-        return lastStatus ? { ...pod, status: lastStatus } : pod;
-    return undefined;
+  /** The Pods of this node as they are known here, whether the API can be asked or not. */
+  pods(): Pod[] {
+    return [...this.#pods.values()].map(({ pod, lastStatus }) =>
+      lastStatus ? { ...pod, status: lastStatus } : pod,
+    );
   }
 
   async #sync(uid: string): Promise<SyncOutcome> {

@@ -77,9 +77,10 @@ export function validityOf(pem: string): Validity {
   return { from: validFromDate, until: validToDate };
 }
 
-/** When a certificate is to be replaced: at two thirds of its life. Milliseconds since the epoch. */
+/** When a certificate is to be replaced: at two thirds of its life since it was issued. Milliseconds since the epoch. */
 export function renewalTime({ from, until }: Validity): number {
-  return from.getTime() + ((until.getTime() - from.getTime()) * 2) / 3;
+  const issued = from.getTime() + clockToleranceMs;
+  return issued + ((until.getTime() - issued) * 2) / 3;
 }
 
 /** `2026-11-20T08:00:00Z` */

@@ -226,6 +226,9 @@ t.test('who may what', async (t) => {
       ['what is not there', () => two.request('GET', '/nothing')],
     ];
     for (const [name, call] of forbidden) await t.rejects(call(), { code: 'Forbidden' }, name);
+    const absent = { namespace: 'default', name: 'absent' };
+    await t.rejects(two.get('pods', absent), { code: 'NotFound' });
+    await t.rejects(two.delete('pods', absent), { code: 'NotFound' });
     t.equal((await registry.get('pods', theirs)).status?.phase, 'Pending', 'nothing of it was done');
     const watched: string[] = [];
     const stop = new AbortController();

@@ -190,7 +190,11 @@ const writes: readonly Case[] = [
   },
   { name: 'its Lease', resource: 'leases', object: node('two') },
   { name: "another's Lease", resource: 'leases', object: node('one'), refused: /own Lease "two"/ },
-  { name: 'a mirror', resource: 'pods', object: pod({ annotations: mirror }) },
+  {
+    name: 'a mirror',
+    resource: 'pods',
+    object: pod({ annotations: mirror }, { serviceAccountName: 'default' }),
+  },
   { name: 'a Pod', resource: 'pods', object: pod({}), refused: /only mirrors/ },
   {
     name: "a mirror of another's",
