@@ -73,6 +73,7 @@ export async function execToItsEnd(target: ExecTarget, request: ExecSyncRequest)
       pidFile,
       timeoutMs,
       okCodes: anyCode,
+      outputBytes: longestOutput,
       ...(signal === undefined ? {} : { signal }),
     });
     return { exitCode, output: stdout + stderr };
@@ -81,6 +82,8 @@ export async function execToItsEnd(target: ExecTarget, request: ExecSyncRequest)
   }
 }
 
+/** A container may write without end, and nobody reads more than a message. */
+const longestOutput = 64 * 1024;
 const anyCode = Array.from({ length: 256 }, (_, code) => code);
 
 /** crun before 1.9 hands no later size on to the terminal inside: it is set there too, by stty on the process' own. */

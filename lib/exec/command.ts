@@ -16,6 +16,8 @@ export interface Command {
    * of its own, and the time limit and the signal end that group and the other one's, not the program alone.
    */
   readonly pidFile?: string;
+  /** How much of each stream is kept, 64 MiB unless told; what is beyond is thrown away (by execa only at that limit). */
+  readonly outputBytes?: number;
   /** Exit codes that are not errors; [0] unless told. */
   readonly okCodes?: readonly number[];
 }

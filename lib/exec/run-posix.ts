@@ -23,8 +23,9 @@ export async function runPosix(spawner: PosixSpawner, command: TimedCommand): Pr
   const { pid, out, err, stdin } = started;
   const outPipe = new Socket({ fd: out, readable: true, writable: false });
   const errPipe = new Socket({ fd: err, readable: true, writable: false });
-  const stdout = collect(outPipe);
-  const stderr = collect(errPipe);
+  const { outputBytes = longestOutput } = command;
+  const stdout = collect(outPipe, outputBytes);
+  const stderr = collect(errPipe, outputBytes);
   if (stdin !== undefined) feed(stdin, pid < 0 ? '' : (input ?? ''));
   if (pid < 0) {
     await Promise.all([stdout, stderr]);
@@ -93,13 +94,13 @@ function startWithPipes(spawner: PosixSpawner, file: string, command: TimedComma
 }
 
 /** All that comes out of a pipe, as text; what is beyond the limit is thrown away. */
-function collect(pipe: Socket): Promise<string> {
+function collect(pipe: Socket, limit: number): Promise<string> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let size = 0;
     pipe.on('data', (chunk: Buffer) => {
+      if (size < limit) chunks.push(chunk.subarray(0, limit - size));
       size += chunk.length;
-      if (size <= longestOutput) chunks.push(chunk);
     });
     pipe.on('error', () => {}); // 'close' follows
     pipe.on('close', () => resolve(Buffer.concat(chunks).toString('utf8')));

@@ -4,7 +4,6 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { Client, WatchEvent } from '../api/client.ts';
 import { isReason } from '../api/errors.ts';
@@ -19,12 +18,13 @@ import { isMirrorPod, podLogsDir, runtimeUid } from './layout.ts';
 import { preStopWith } from './hooks.ts';
 import type { ProbeResults } from './pod-actions.ts';
 import { isMarkedLost } from './pod-conditions.ts';
+import { graceShortened, wantsSync } from './pod-changes.ts';
 import { newPodState, type PodState, runtimeStatusOf } from './pod-state.ts';
 import { PodWorkers, type SyncOutcome } from './pod-workers.ts';
 import { ProbeManager, type ProbeType } from './prober/manager.ts';
 import { type StaticPod, watchStaticPods } from './static-pods.ts';
 import { MirrorClient } from './mirror.ts';
-import { foreignConditions, StatusManager } from './status-manager.ts';
+import { StatusManager } from './status-manager.ts';
 import type { NodeFacts } from './sync-context.ts';
 import { PodSyncer } from './sync-pod.ts';
 import { ReferenceWatcher } from './references.ts';
@@ -391,35 +391,4 @@ export class Kubelet {
       if (isMirrorPod(pod) && !this.#pods.has(runtimeUid(pod)))
         await this.#mirror.remove(pod, runtimeUid(pod));
   }
-}
-
-/** Status writes come back as updates too; only these changes are work. */
-function wantsSync(before: Pod, after: Pod): boolean {
-  return (
-    before.metadata.deletionTimestamp !== after.metadata.deletionTimestamp ||
-    gatesChanged(before, after) ||
-    (before.spec !== after.spec && JSON.stringify(before.spec) !== JSON.stringify(after.spec)) ||
-    (showsMetadata(after) && textOf(before) !== textOf(after))
-  );
-}
-
-/** Readiness gates are set by others, in the status. */
-function gatesChanged(before: Pod, after: Pod): boolean {
-  if (!after.spec.readinessGates?.length) return false;
-  return !isDeepStrictEqual(foreignConditions(before), foreignConditions(after));
-}
-
-const textOf = ({ metadata: { labels, annotations } }: Pod): string => JSON.stringify([labels, annotations]);
-
-/** A volume of it tells its labels or annotations. */
-const showsMetadata = ({ spec }: Pod): boolean =>
-  (spec.volumes ?? []).some(
-    ({ downwardAPI, projected }) => downwardAPI ?? projected?.sources?.some((source) => source.downwardAPI),
-  );
-
-/** Also true of the first deletion: a container that is being restarted then is to end no later. */
-function graceShortened(before: Pod, after: Pod): boolean {
-  const grace = after.metadata.deletionGracePeriodSeconds;
-  const known = before.metadata.deletionGracePeriodSeconds ?? Number.POSITIVE_INFINITY;
-  return grace !== undefined && grace < known;
 }

@@ -31,7 +31,12 @@ const owned: readonly string[] = [
 ];
 
 /** Written by the kubelet; whatever else stands among a Pod's conditions is somebody else's. */
-export const isOwnCondition = (type: string): boolean => owned.includes(type);
+export const ownConditions = (status: Pod['status']): PodCondition[] =>
+  (status?.conditions ?? []).filter(({ type }) => owned.includes(type));
+
+/** Readiness gates and the like: set by others, read and kept by the kubelet. */
+export const foreignConditions = ({ status }: Pod): PodCondition[] =>
+  (status?.conditions ?? []).filter(({ type }) => !owned.includes(type));
 
 /** Of a Ready condition that node-lifecycle took from a Pod whose node is lost. */
 export const lostReason = 'NodeNotReady';

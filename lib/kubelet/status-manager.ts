@@ -7,12 +7,12 @@ import type { Logger } from 'pino';
 import type { Client } from '../api/client.ts';
 import { isReason } from '../api/errors.ts';
 import { findContainer } from '../api/pod-containers.ts';
-import type { Pod, PodCondition } from '../api/types.ts';
+import type { Pod } from '../api/types.ts';
 import type { ContainerStatus } from '../container/cri.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { runtimeUid, terminationLogPath } from './layout.ts';
 import type { PodRuntimeStatus, ProbeResults } from './pod-actions.ts';
-import { isOwnCondition } from './pod-conditions.ts';
+import { foreignConditions, ownConditions } from './pod-conditions.ts';
 import type { PodState } from './pod-state.ts';
 import { podStatus } from './status.ts';
 
@@ -133,13 +133,6 @@ function withoutBeginning({ beginning }: PodState, runtime: PodRuntimeStatus): P
   );
   return { ...runtime, containers };
 }
-
-const ownConditions = (status: Pod['status']): PodCondition[] =>
-  (status?.conditions ?? []).filter(({ type }) => isOwnCondition(type));
-
-/** Readiness gates and the like: set by others, read and kept by the kubelet. */
-export const foreignConditions = ({ status }: Pod): PodCondition[] =>
-  (status?.conditions ?? []).filter(({ type }) => !isOwnCondition(type));
 
 /** Undefined members do not count: the API never stores them. */
 const plain = (value: unknown): unknown =>

@@ -33,6 +33,12 @@ for (const [name, start] of ways)
     const big = 'x'.repeat(1_000_000);
     t.equal((await run({ argv: ['cat'], input: big })).stdout, big, 'more than a pipe holds');
     t.equal((await run({ argv: ['true'], input: big })).exitCode, 0, 'a child that does not read');
+    if (name === 'posix_spawn')
+      t.equal(
+        (await run({ argv: ['cat'], input: big, outputBytes: 100 })).stdout.length,
+        100,
+        'no more than asked for',
+      );
     t.equal((await run({ argv: ['cat'] })).stdout, '', 'no input is /dev/null');
     t.equal((await run({ argv: sh('exit 3'), okCodes: [0, 3] })).exitCode, 3);
     t.equal((await run({ argv: ['pwd'], cwd: '/usr' })).stdout, '/usr\n');
