@@ -39,7 +39,12 @@ async function many({ progress, folder }: CaseContext, backend: PairBackend): Pr
   for (const path of [runFolder, state]) mkdirSync(path, { recursive: true });
   await addNetns(netns);
   try {
-    const underlay = ['link add eth0 type veth peer name far', 'link set far up', 'link set eth0 up'];
+    const underlay = [
+      'link set lo up',
+      'link add eth0 type veth peer name far',
+      'link set far up',
+      'link set eth0 up',
+    ];
     await ipBatch([...underlay, 'addr add 172.16.0.1/12 dev eth0'], { netns });
     const input: NetworkChildInput = { what: 'many', root, backend, peers, changes };
     const argv = [process.execPath, '--expose-gc', manyChild, JSON.stringify(input)];
