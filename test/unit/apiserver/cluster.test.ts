@@ -1,10 +1,12 @@
 // Several machines over real TLS on loopback: joining, who may what, failover, and what is passed on to a Pod's node.
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
+import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { ApiError } from '../../../lib/api/errors.ts';
 import { HttpClient } from '../../../lib/api/http-client.ts';
 import type { PodStreams } from '../../../lib/api/streams.ts';
+import type { Pod } from '../../../lib/api/types.ts';
 import { createNodeServer } from '../../../lib/apiserver/node-server.ts';
 import { restrictNodes } from '../../../lib/apiserver/node-restriction.ts';
 import type { LocateNode } from '../../../lib/apiserver/proxy.ts';
@@ -12,6 +14,7 @@ import { type ClusterFace, registerClusterRoutes } from '../../../lib/apiserver/
 import { createApiServer } from '../../../lib/apiserver/server.ts';
 import { createToken, listTokens } from '../../../lib/apiserver/tokens.ts';
 import type { ExecSession } from '../../../lib/container/cri.ts';
+import { ReferenceWatcher } from '../../../lib/kubelet/references.ts';
 import {
   type Credentials,
   groups,
@@ -242,6 +245,33 @@ t.test('who may what', async (t) => {
     const volumes = [{ name: 'v', secret: { secretName: 'open' } }];
     await registry.create('pods', manifest('reads', { spec: { nodeName: 'two', volumes } }));
     t.equal((await two.get('secrets', { namespace: 'default', name: 'open' })).metadata.name, 'open');
+  });
+
+  await t.test("the kubelet's watch of that Secret, and of no other", async (t) => {
+    const woken: string[] = [];
+    const log = pino({ enabled: false });
+    const watcher = new ReferenceWatcher({ client: two, log, onChange: (uid) => woken.push(uid) });
+    t.teardown(() => watcher.close());
+    const pod = (uid: string, secretName: string) =>
+      ({
+        metadata: { uid, namespace: 'default', name: uid },
+        spec: { containers: [], volumes: [{ name: 'v', secret: { secretName } }] },
+      }) as unknown as Pod;
+    watcher.follow(pod('u1', 'open'));
+    t.match(await watcher.secret('default', 'open'), { data: { a: Buffer.from('b').toString('base64') } });
+    await registry.patch('secrets', { namespace: 'default', name: 'open' }, { stringData: { a: 'c' } });
+    for (const end = Date.now() + 5000; woken.length === 0 && Date.now() < end; )
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    t.strictSame(woken, ['u1']);
+    t.match(await watcher.secret('default', 'open'), { data: { a: Buffer.from('c').toString('base64') } });
+    for (const selector of ['metadata.name=other', '']) {
+      const watch = two.watch('secrets', {
+        namespace: 'default',
+        fieldSelector: selector,
+        signal: AbortSignal.timeout(5000),
+      });
+      await t.rejects(watch[Symbol.asyncIterator]().next(), { message: /secrets is forbidden/ }, selector);
+    }
   });
 
   await t.test('an administrator', async (t) => {
