@@ -29,7 +29,7 @@ export function planHostGw({ underlay }: LocalNode, { name, addresses, podCidrs 
   }
   const entries = { ...noEntries, routes };
   if (without.length === 0) return { entries };
-  const message = `${without.join(', ')} of ${name}: it has no InternalIP of that family, which host-gw needs`;
+  const message = `${without.join(', ')} of ${name}: it has no address of that family, which host-gw needs`;
   return { entries, problem: { reason: 'FamilyNotCarried', message } };
 }
 
