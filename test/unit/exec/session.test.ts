@@ -15,13 +15,14 @@ for (const tty of [false, true])
     const dir = t.testdir();
     const pidFile = join(dir, 'pid');
     const other = join(dir, 'other');
-    // As crun exec does: what it starts is no child group of its own, holds the output, and its pid is written late.
-    const script = `setsid sleep 61 & echo $! > '${other}'; sleep 0.3; cp '${other}' '${pidFile}'; wait`;
+    // As crun exec does: what it starts leads a session of its own, holds the output, and its pid is written late; its
+    // exit code is handed on.
+    const script = `setsid sleep 61 & echo $! > '${other}'; sleep 0.3; cp '${other}' '${pidFile}'; wait $!`;
     const session = await openSession({ argv: ['sh', '-c', script], tty, stdin: false, pidFile });
     t.teardown(() => session.kill());
     session.kill();
     const begun = Date.now();
-    t.not(await session.exit, 0);
+    t.equal(await session.exit, 137);
     t.ok(Date.now() - begun < 5000, 'it ends');
     const pid = readFileSync(other, 'utf8').trim();
     t.ok(await until(() => !existsSync(`/proc/${pid}`)), 'with what it started elsewhere');
