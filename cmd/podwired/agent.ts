@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { isReason } from '../../lib/api/errors.ts';
 import { HttpClient } from '../../lib/api/http-client.ts';
 import type { Pod } from '../../lib/api/types.ts';
+import { machineAnnotation } from '../../lib/apiserver/join.ts';
 import { createNodeServer } from '../../lib/apiserver/node-server.ts';
 import { clusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
@@ -19,6 +20,7 @@ import {
 import { createRequest } from '../../lib/pki/issue.ts';
 import { serverClock } from '../../lib/pki/join-client.ts';
 import {
+  ensureMachineId,
   type Membership,
   readCredentials,
   readMembership,
@@ -47,7 +49,8 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   const { name } = cluster.membership;
   const options = { ...given, ...cluster.membership.settings, nodeName: name, nodeIp: cluster.nodeIp };
   let nodePort = 0;
-  const nodeOptions = { ...options, name, log, port: () => nodePort };
+  const annotations = { [machineAnnotation]: ensureMachineId(paths.pki) };
+  const nodeOptions = { ...options, name, log, annotations, port: () => nodePort };
   const ground = checkGround(nodeOptions);
   checkHost(options, clusterRanges(options));
   makeFolders(paths);

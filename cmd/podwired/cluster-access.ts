@@ -33,7 +33,7 @@ export interface ClusterAccessOptions {
   readonly paths: NodePaths;
   readonly nodeName: string;
   readonly nodeIp: string;
-  readonly flags: ClusterFlags;
+  readonly flags: ClusterFlags & { readonly nodeIp?: string };
   readonly settings: object;
   readonly registry: Registry;
   /** Keeps for later starts what a person asked for. */
@@ -106,6 +106,13 @@ export class ClusterAccess implements ClusterFace {
     const { nodeIp } = this.#options;
     const others = hostAddresses().filter((address) => address !== nodeIp);
     return [nodeIp, ...others].map((address) => joinServer(address, port));
+  }
+
+  get remark(): string | undefined {
+    const { nodeIp, flags } = this.#options;
+    const isMeant = flags.nodeIp !== undefined || this.#advertise === undefined;
+    if (isMeant || this.#advertise === nodeIp) return undefined;
+    return `this node's own address is still ${nodeIp}, where other nodes would look for its Pods: podwire down && podwire up makes it ${this.#advertise}`;
   }
 
   async settings() {

@@ -33,7 +33,15 @@ export interface Daemon {
 export async function startDaemon(options: DaemonOptions, log: Logger): Promise<Daemon> {
   const { paths } = options;
   const name = nodeName(options.nodeName);
-  const nodeOptions = { ...options, name, log, port: () => access.nodePort() };
+  // Who says how others reach this machine says so of its Pods, too.
+  const ownIp = options.nodeIp ?? options.advertiseAddress;
+  const nodeOptions = {
+    ...options,
+    ...(ownIp ? { nodeIp: ownIp } : {}),
+    name,
+    log,
+    port: () => access.nodePort(),
+  };
   const ground = checkGround(nodeOptions);
   const ranges = clusterRanges(options);
   checkHost(options, ranges);

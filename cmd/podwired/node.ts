@@ -44,6 +44,8 @@ export interface NodeOptions extends Flags {
   readonly paths: NodePaths;
   readonly name: string;
   readonly log: Logger;
+  /** On this node's Node when it is made. */
+  readonly annotations?: Readonly<Record<string, string>>;
   /** Of this node's TLS face; 0 while it has none. */
   readonly port: () => number;
 }
@@ -123,6 +125,7 @@ export async function prepareNode(
       runtimeVersion: await runtimeVersion(options.runtime, ground.programs.ociRuntime),
       maxPods: options.maxPods,
       port: options.port,
+      ...(options.annotations ? { annotations: options.annotations } : {}),
     };
     const { signal } = stop;
     const notReady = (): string | undefined => network?.notReady();

@@ -93,13 +93,13 @@ async function claim(client: Client, { name, address, machineId, podCidrs }: Joi
 const nameTaken = (name: string, node: Node): ApiError =>
   new ApiError(
     'Conflict',
-    `the name "${name}" is another machine's (at ${addressOf(node) ?? 'an unknown address'}): give another one with --node-name, or remove that node first (podwire delete node ${name})`,
+    `the name "${name}" is another machine's (at ${addressOf(node) ?? 'an unknown address'}): give another one with --node-name, or remove that node first (podwire node remove ${name})`,
   );
 
 const addressTaken = (address: string, { metadata: { name } }: Node): ApiError =>
   new ApiError(
     'Conflict',
-    `the address ${address} is that of node "${name}", which is another machine: give this machine's own with --node-ip (VMs often share 10.0.2.15 on their first interface), or remove that node first (podwire delete node ${name})`,
+    `the address ${address} is that of node "${name}", which is another machine: give this machine's own with --node-ip (VMs often share 10.0.2.15 on their first interface), or remove that node first (podwire node remove ${name})`,
   );
 
 export const addressOf = (node: Node): string | undefined =>

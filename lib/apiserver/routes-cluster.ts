@@ -25,6 +25,8 @@ export interface ClusterFace {
   settings(): Promise<ClusterSettings>;
   /** HOST:PORT under which this server may be reached. */
   ownAddresses(): readonly string[];
+  /** What the person who opened it should know; undefined: nothing. */
+  readonly remark: string | undefined;
   /** Of nodes' certificates. */
   readonly nodeLifeMs: number;
 }
@@ -42,7 +44,7 @@ export interface OpenRequest {
  * - POST /podwire/v1/join JoinRequest → {certificate, settings}: to whoever has a token
  * - POST /podwire/v1/renew {request} → {certificate}: to nodes
  * - GET /podwire/v1/cluster → ClusterSettings: to nodes
- * - POST /podwire/v1/tokens {ttlSeconds, listen?, advertiseAddress?} → {id, secret, expires, ca, servers}
+ * - POST /podwire/v1/tokens {ttlSeconds, listen?, advertiseAddress?} → {id, secret, expires, ca, servers, remark?}
  * - GET /podwire/v1/tokens → {items: TokenInfo[]}; DELETE /podwire/v1/tokens/ID
  * - POST /podwire/v1/kubeconfig {lifeSeconds?} → {ca, cert, key, servers}
  */
@@ -67,7 +69,9 @@ export function registerClusterRoutes(app: FastifyInstance, registry: Registry, 
     const ttlMs = seconds(request.body, 'ttlSeconds', 86_400) * 1000;
     const listen = optional(request.body, 'listen');
     const ca = await face.open({ listen, advertiseAddress: optional(request.body, 'advertiseAddress') });
-    return { ...(await createToken(registry, { ttlMs })), ca: ca.cert, servers: face.ownAddresses() };
+    const { remark } = face;
+    const told = { ca: ca.cert, servers: face.ownAddresses(), ...(remark ? { remark } : {}) };
+    return { ...(await createToken(registry, { ttlMs })), ...told };
   });
   app.get('/podwire/v1/tokens', async () => ({ items: await listTokens(registry) }));
   app.delete('/podwire/v1/tokens/:id', async (request) => {

@@ -17,6 +17,8 @@ export interface NodeInput {
   readonly ip: string;
   /** Its subnets, one an address family, where they are given by hand. */
   readonly podCidrs?: readonly string[];
+  /** On its Node when it is made. */
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly version: string;
   /** e.g. crun://1.8.1 */
   readonly runtimeVersion: string;
@@ -69,7 +71,7 @@ export class NodeStatusReporter {
   /** Makes the Node when there is none; its status is written by the first report. @throws ApiError as ensureNode */
   async register(): Promise<Node> {
     const { client, input } = this.#options;
-    this.#node = await ensureNode(client, input.name, input.podCidrs);
+    this.#node = await ensureNode(client, input);
     return this.#node;
   }
 
@@ -122,7 +124,10 @@ export class NodeStatusReporter {
  * The Node of this machine, made when there is none. `podCidrs`: its subnets where they are given by hand.
  * @throws ApiError Conflict when another node has these
  */
-export async function ensureNode(client: Client, name: string, podCidrs?: readonly string[]): Promise<Node> {
+export async function ensureNode(
+  client: Client,
+  { name, podCidrs, annotations }: Pick<NodeInput, 'name' | 'podCidrs' | 'annotations'>,
+): Promise<Node> {
   const spec = podCidrs && { podCIDR: podCidrs[0], podCIDRs: [...podCidrs] };
   const labels = {
     'kubernetes.io/hostname': name,
@@ -131,11 +136,14 @@ export async function ensureNode(client: Client, name: string, podCidrs?: readon
   };
   try {
     const found = await client.get('nodes', { name });
-    if (!spec || found.spec?.podCIDRs?.join() === spec.podCIDRs.join()) return found;
-    return await client.patch('nodes', { name }, { metadata: { labels }, spec });
+    const isAsGiven = !spec || found.spec?.podCIDRs?.join() === spec.podCIDRs.join();
+    const isLabelled = Object.entries(labels).every(([key, value]) => found.metadata.labels?.[key] === value);
+    if (isAsGiven && isLabelled) return found;
+    return await client.patch('nodes', { name }, { metadata: { labels }, ...(isAsGiven ? {} : { spec }) });
   } catch (error) {
     if (!isReason(error, 'NotFound')) throw error;
-    return client.create('nodes', { apiVersion: 'v1', kind: 'Node', metadata: { name, labels }, spec });
+    const metadata = { name, labels, ...(annotations ? { annotations } : {}) };
+    return client.create('nodes', { apiVersion: 'v1', kind: 'Node', metadata, spec });
   }
 }
 

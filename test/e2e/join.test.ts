@@ -92,6 +92,8 @@ t.test('a machine joins', async (t) => {
   });
 
   await t.test('what the agent sees and may', async (t) => {
+    const { metadata } = await client.get('nodes', { name: 'node2' });
+    t.equal(metadata.labels?.['kubernetes.io/hostname'], 'node2');
     t.match((await on(two, 'get', 'nodes')).stdout, /node1 +Ready[\s\S]*node2 +Ready/);
     const { stdout } = await on(two, 'get', 'pods', '-A');
     t.match(stdout, /far/);

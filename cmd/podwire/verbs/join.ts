@@ -41,6 +41,6 @@ export async function runLeave(context: Context): Promise<void> {
     throw new UsageError('podwired still runs: podwire down --pods, and leave then');
   forgetMembership(pki);
   context.out(
-    'this machine is on its own again; on a server, "podwire delete node" removes what it was there\n',
+    'this machine is on its own again; on a server, "podwire node remove" removes what it was there\n',
   );
 }

@@ -21,19 +21,21 @@ interface Created {
   readonly expires: string;
   readonly ca: string;
   readonly servers: readonly string[];
+  readonly remark?: string;
 }
 
 export async function runTokenCreate(context: Context, flags: TokenFlags): Promise<void> {
   const ttlSeconds = parseDuration(flags.ttl ?? '24h', '--ttl') / 1000;
   const { listen, advertiseAddress } = flags;
   const body = { ttlSeconds, listen, advertiseAddress };
-  const { id, secret, expires, ca, servers } = await readJson<Created>(context.socket, path, {
+  const { id, secret, expires, ca, servers, remark } = await readJson<Created>(context.socket, path, {
     method: 'POST',
     body,
   });
   const token = formatToken({ servers, caHash: hashOfCertificate(ca), id, secret });
   context.out(`podwire join ${token}\n`);
   context.err(`# good until ${expires}, for machines that reach ${servers.join(' or ')}\n`);
+  if (remark) context.err(`# ${remark}\n`);
 }
 
 interface Listed {

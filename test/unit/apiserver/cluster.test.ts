@@ -57,6 +57,7 @@ async function startCluster(
     settings: async () => ({ servers: [`127.0.0.1:${port}`] }),
     ownAddresses: () => [`127.0.0.1:${port}`],
     nodeLifeMs: yearMs,
+    remark: undefined,
   };
   const api = await createApiServer({
     registry,
