@@ -1,12 +1,9 @@
 // The kubelet: syncLoop takes Pods from the API and from files, and events from the runtime (PLEG), and wakes the
 // worker of the Pod they are about. Assumes it alone manages the Pods of its node name.
 // O(changes) while it runs; one list at start; housekeeping every 30 s is O(Pods).
-import { existsSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Client, WatchEvent } from '../api/client.ts';
-import { isReason } from '../api/errors.ts';
 import type { Pod } from '../api/types.ts';
 import type { ImageService, RuntimeService } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
@@ -14,12 +11,14 @@ import type { NodePaths } from '../kernel/paths.ts';
 import { EventRecorder } from '../api/events.ts';
 import { ContainerStopper } from './container-stopper.ts';
 import { ImagePuller } from './images.ts';
-import { isMirrorPod, podLogsDir, runtimeUid } from './layout.ts';
+import { housekeeping } from './housekeeping.ts';
+import { isMirrorPod, runtimeUid } from './layout.ts';
 import { preStopWith } from './hooks.ts';
 import type { ProbeResults } from './pod-actions.ts';
 import { isMarkedLost } from './pod-conditions.ts';
 import { graceShortened, wantsSync } from './pod-changes.ts';
 import { newPodState, type PodState, runtimeStatusOf } from './pod-state.ts';
+import { PodSource } from './pod-source.ts';
 import { PodWorkers, type SyncOutcome } from './pod-workers.ts';
 import { ProbeManager, type ProbeType } from './prober/manager.ts';
 import { type StaticPod, watchStaticPods } from './static-pods.ts';
@@ -29,7 +28,7 @@ import type { NodeFacts } from './sync-context.ts';
 import { PodSyncer } from './sync-pod.ts';
 import { ReferenceWatcher } from './references.ts';
 import { SizeLimits } from './volumes/size-limits.ts';
-import { tearDownPodDir, VolumeManager } from './volumes/volume-manager.ts';
+import { VolumeManager } from './volumes/volume-manager.ts';
 
 export interface KubeletOptions {
   readonly client: Client;
@@ -125,8 +124,15 @@ export class Kubelet {
     const { client, runtime, node, paths, log, decodePod } = this.#options;
     await this.recover();
     runtime.onEvent((event) => this.#handlePlegEvent(event.podUid));
-    const fieldSelector = `spec.nodeName=${node.name}`;
-    const { items, resourceVersion } = await client.list('pods', { fieldSelector });
+    const source = new PodSource({
+      client,
+      nodeName: node.name,
+      log,
+      signal: this.#stop.signal,
+      onEvent: (event) => this.#handleWatchEvent(event),
+      onList: (pods) => this.#handleList(pods),
+    });
+    const { items, resourceVersion } = await source.list();
     for (const pod of items) this.#handlePodUpdate(pod);
     watchStaticPods({
       dir: paths.manifests,
@@ -137,7 +143,7 @@ export class Kubelet {
       onChange: (pods) => this.#handleStaticPods(pods),
     });
     await this.housekeeping();
-    this.#loop = this.#syncLoop(fieldSelector, resourceVersion);
+    this.#loop = source.follow(resourceVersion);
     this.#housekeeper = setInterval(() => {
       this.housekeeping().catch((error) => log.error({ err: error }, `housekeeping: ${messageOf(error)}`));
     }, housekeepingMs);
@@ -184,43 +190,13 @@ export class Kubelet {
     return new PodwireError('DRAIN_TIMEOUT', `still there after ${timeoutMs / 1000} s: ${left.join(', ')}`);
   }
 
-  async #syncLoop(fieldSelector: string, from: string): Promise<void> {
-    const { client, log } = this.#options;
-    const signal = this.#stop.signal;
-    let resourceVersion: string | undefined = from;
-    while (!signal.aborted) {
-      try {
-        for await (const event of client.watch('pods', { fieldSelector, resourceVersion, signal })) {
-          resourceVersion = event.object.metadata.resourceVersion;
-          this.#handleWatchEvent(event);
-        }
-      } catch (error) {
-        if (signal.aborted) return;
-        log.warn({ err: error }, `watch of pods broke: ${messageOf(error)}; listing again`);
-        if (!isReason(error, 'Expired') && !isReason(error, 'Gone')) await setTimeout(1000);
-        resourceVersion = undefined;
-        while (resourceVersion === undefined && !signal.aborted) {
-          resourceVersion = await this.#relist(fieldSelector);
-          if (resourceVersion === undefined) await setTimeout(1000);
-        }
-      }
-    }
-  }
-
   /** After a watch that broke: what is there is an update, what we know and is not there any more was removed. */
-  async #relist(fieldSelector: string): Promise<string | undefined> {
-    try {
-      const { items, resourceVersion } = await this.#options.client.list('pods', { fieldSelector });
-      const there = new Set(items.map((pod) => pod.metadata.uid));
-      for (const pod of items) this.#handlePodUpdate(pod);
-      for (const [uid, state] of this.#pods)
-        if (!there.has(uid) && !state.isStatic) this.#handlePodRemove(uid, 0);
-        else this.#workers.wake(uid); // what could not be written while the API was away is written now
-      return resourceVersion;
-    } catch (error) {
-      this.#options.log.warn({ err: error }, 'list of pods failed');
-      return undefined;
-    }
+  #handleList(pods: readonly Pod[]): void {
+    const there = new Set(pods.map((pod) => pod.metadata.uid));
+    for (const pod of pods) this.#handlePodUpdate(pod);
+    for (const [uid, state] of this.#pods)
+      if (!there.has(uid) && !state.isStatic) this.#handlePodRemove(uid, 0);
+      else this.#workers.wake(uid); // what could not be written while the API was away is written now
   }
 
   #handleWatchEvent(event: WatchEvent<Pod>): void {
@@ -351,44 +327,8 @@ export class Kubelet {
 
   /** Takes down what the node has of Pods that nobody knows. */
   async housekeeping(): Promise<void> {
-    const { runtime, log } = this.#options;
-    const orphans = runtime.listPodSandboxes().filter((sandbox) => !this.#pods.has(sandbox.uid));
-    for (const sandbox of orphans) {
-      log.info(
-        { sandbox: sandbox.id, pod: sandbox.name, namespace: sandbox.namespace },
-        'removing orphaned sandbox',
-      );
-      try {
-        await runtime.stopPodSandbox(sandbox.id);
-        await runtime.removePodSandbox(sandbox.id);
-      } catch (error) {
-        log.error({ err: error, sandbox: sandbox.id }, `orphaned sandbox not removed: ${messageOf(error)}`);
-      }
-    }
-    await this.#removeOrphanedFiles().catch((error) =>
-      log.error({ err: error }, `files of removed Pods: ${messageOf(error)}`),
-    );
-    await this.#removeOrphanedMirrors().catch((error) =>
-      log.error({ err: error }, `mirrors of removed static Pods: ${messageOf(error)}`),
-    );
-  }
-
-  async #removeOrphanedFiles(): Promise<void> {
-    const { paths } = this.#options;
-    const entries = (dir: string): string[] => (existsSync(dir) ? readdirSync(dir) : []);
-    const unknown = (uid: string): boolean => !this.#pods.has(uid);
-    for (const uid of entries(paths.pods).filter(unknown)) await tearDownPodDir(paths.pods, uid);
-    const logs = podLogsDir(paths);
-    for (const name of entries(logs).filter((entry) => unknown(entry.slice(entry.lastIndexOf('_') + 1))))
-      rmSync(join(logs, name), { recursive: true, force: true });
-  }
-
-  /** Of manifests that were removed while no daemon ran. */
-  async #removeOrphanedMirrors(): Promise<void> {
-    const { client, node } = this.#options;
-    const { items } = await client.list('pods', { fieldSelector: `spec.nodeName=${node.name}` });
-    for (const pod of items)
-      if (isMirrorPod(pod) && !this.#pods.has(runtimeUid(pod)))
-        await this.#mirror.remove(pod, runtimeUid(pod));
+    const { client, runtime, paths, node, log } = this.#options;
+    const isKnown = (uid: string): boolean => this.#pods.has(uid);
+    await housekeeping({ client, runtime, paths, nodeName: node.name, mirror: this.#mirror, log, isKnown });
   }
 }
