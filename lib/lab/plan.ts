@@ -20,6 +20,8 @@ export interface LabMachine {
   /** Network namespace on the machine that runs the lab: `ip netns exec` works. */
   readonly netns: string;
   readonly address: string;
+  /** fd00 and the underlay's numbers, for backends that route by the nodes' own addresses. */
+  readonly address6: string;
   readonly mac: string;
   /** Its port on the underlay bridge: named after the machine. */
   readonly port: string;
@@ -68,6 +70,7 @@ export function planLab(spec: LabSpec): LabPlan {
       name: machine,
       netns: `pwlab-${name}-${machine}`,
       address: `${prefix}.${at + 1}`,
+      address6: `fd00:${prefix.replaceAll('.', ':')}::${at + 1}`,
       mac: macOf(`${name}/${machine}`),
       port: machine,
       root: join(folder, machine),
@@ -128,9 +131,10 @@ export const cableLines = ({ spec }: LabPlan, { port, mac, netns }: LabMachine):
 ];
 
 /** In the machine's namespace. Its way out is the machine that runs the lab, which does not forward by itself. */
-export const machineLines = ({ uplinkAddress }: LabPlan, { address }: LabMachine): string[] => [
+export const machineLines = ({ uplinkAddress }: LabPlan, { address, address6 }: LabMachine): string[] => [
   'link set dev lo up',
   `addr add ${address}/24 dev eth0`,
+  `addr add ${address6}/64 dev eth0 nodad`,
   'link set dev eth0 up',
   `route add default via ${uplinkAddress} dev eth0`,
 ];

@@ -79,29 +79,24 @@ async function untilEveryPair(lab: TestLab, pods: readonly Pod[], limitMs: numbe
   }
 }
 
-// host-gw routes by the nodes' own addresses, and a lab's machines have IPv4 ones.
-const flat = [
-  { backend: 'vxlan', cidrs: '10.211.0.0/16,fd00:211::/48', families: 2 },
-  { backend: 'host-gw', cidrs: '10.211.0.0/16', families: 1 },
-];
-for (const [at, { backend, cidrs, families }] of flat.entries())
+for (const [at, backend] of ['vxlan', 'host-gw'].entries())
   t.test(`every pair of Pods, ${backend}`, async (t) => {
     const lab = await startLab(t, {
       name: `t-flat-${backend}`.slice(0, 16),
       nodes: 3,
       underlay: `172.30.${231 + at}.0/24`,
-      serverFlags: ['--cluster-cidr', cidrs, '--network-backend', backend],
+      serverFlags: ['--cluster-cidr', '10.211.0.0/16,fd00:211::/48', '--network-backend', backend],
     });
     t.comment(`3 nodes Ready after ${lab.seconds.toFixed(2)} s`);
     const names = ['p1', 'p2', 'p3'];
     await lab.apply(...names.map((name, index) => onNode(name, `node${index + 1}`, server)));
     const pods = await lab.until(names, isRunning);
-    t.equal(new Set(pods.flatMap(ipsOf)).size, 3 * families, 'an address a family each, all different');
+    t.equal(new Set(pods.flatMap(ipsOf)).size, 6, 'an address a family each, all different');
     const took = await untilEveryPair(lab, pods, 5000);
     t.pass(`every pair, both families, http and udp, small and large: after ${took} ms`);
 
     const subnets = (await lab.client.list('nodes')).items.flatMap(({ spec }) => spec?.podCIDRs ?? []);
-    t.equal(new Set(subnets).size, 3 * families, 'each node has subnets of its own');
+    t.equal(new Set(subnets).size, 6, 'each node has subnets of its own');
     const target = ipsOf(pods[2]!)[0]!;
     const fromNode = await lab.inside('node1', [
       'python3',

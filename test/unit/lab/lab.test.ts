@@ -50,6 +50,7 @@ t.test('the lines that make it', async (t) => {
   t.strictSame(machineLines(plan, one!), [
     'link set dev lo up',
     'addr add 172.30.229.1/24 dev eth0',
+    'addr add fd00:172:30:229::1/64 dev eth0 nodad',
     'link set dev eth0 up',
     'route add default via 172.30.229.254 dev eth0',
   ]);
