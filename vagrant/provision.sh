@@ -1,9 +1,10 @@
 #!/bin/sh
 # What `vagrant up` runs as root in each node: makes podwire in /opt/podwire ready and starts it as a service.
 # Assumes Debian or Ubuntu with systemd. Skips what is there, so it may run again, and on a box with everything needs no network.
-# provision.sh ADDRESS: the node's address on the private network.
+# provision.sh server|agent [FLAG …]: the flags are podwired's. An agent is started when it has joined a cluster.
 set -eu
-address=$1
+role=$1
+shift
 export DEBIAN_FRONTEND=noninteractive
 cd /opt/podwire
 
@@ -27,17 +28,21 @@ cp examples/podwired.service /etc/systemd/system/
 cat >/etc/systemd/system/podwired.service.d/vagrant.conf <<EOF
 [Service]
 ExecStart=
-ExecStart=/opt/podwire/bin/podwired --node-ip $address
+ExecStart=/opt/podwire/bin/podwired $*
 EOF
 systemctl daemon-reload
 systemctl enable --quiet podwired
+if [ "$role" = agent ] && [ ! -e /var/lib/podwire/pki/membership.json ]; then
+  echo "podwire: installed; it has not joined a cluster yet"
+  exit
+fi
 systemctl restart podwired
 echo "podwire: started"
 
 tries=0
 until podwire get nodes >/dev/null 2>&1; do
   tries=$((tries + 1))
-  [ "$tries" -lt 60 ] || { systemctl status --no-pager --lines 30 podwired; exit 1; }
+  [ "$tries" -lt 60 ] || { journalctl --no-pager --unit podwired --lines 30; exit 1; }
   sleep 1
 done
 echo "podwire: ready"

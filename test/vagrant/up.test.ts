@@ -1,7 +1,9 @@
 // `vagrant up` in vagrant/, as somebody with libvirt does it, down to `vagrant destroy`.
 import { join } from 'node:path';
 import t from 'tap';
+import type { Pod } from '../../lib/api/types.ts';
 import { run } from '../../lib/exec/exec.ts';
+import { echoPod } from '../vm/echo-pod.ts';
 import { startLibvirt } from './libvirt.ts';
 import { told, Vagrant } from './vagrant.ts';
 
@@ -35,8 +37,44 @@ t.test('vagrant up', { bail: true }, async (t) => {
   t.same((await virsh('list', '--name')).split('\n').length, nodes.length, 'as many VMs as asked for');
 });
 
-t.test('podwire in each node', async (t) => {
-  for (const node of nodes) t.match(await vagrant.root(node, 'podwire get nodes'), node);
+/** A Pod on each node, that answers. */
+const pods = nodes.map((node) => ({ name: `echo-${node}`, node }));
+
+t.test('one cluster', { bail: true }, async (t) => {
+  const answer = await vagrant.root(
+    'node1',
+    'podwire wait node --all --for condition=Ready --timeout 60s && podwire get nodes -o wide',
+  );
+  t.comment(answer);
+  for (const node of nodes) t.match(answer, new RegExp(`^${node} +Ready `, 'm'));
+  t.match(answer, /192\.168\.56\.11[^]*192\.168\.56\.12/, 'each by its address on the private network');
+});
+
+t.test('Pod to Pod across', async (t) => {
+  const manifest = JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'List',
+    items: pods.map(({ name, node }) => echoPod(name, node)),
+  });
+  await vagrant.root(
+    'node1',
+    `podwire apply -f - <<'EOF' && podwire wait pod --all --for condition=Ready --timeout 60s\n${manifest}\nEOF`,
+  );
+  const { items } = JSON.parse(await vagrant.root('node1', 'podwire get pods -o json')) as { items: Pod[] };
+  const address = (name: string): string =>
+    items.find(({ metadata }) => metadata.name === name)?.status?.podIP ?? '';
+  for (const from of pods)
+    for (const to of pods.filter((each) => each !== from)) {
+      const said = await vagrant.root(
+        'node1',
+        `podwire exec ${from.name} -- ping -c 3 -W 2 ${address(to.name)}`,
+      );
+      t.match(
+        said,
+        / 0% packet loss/,
+        `${from.name} (${address(from.name)}) to ${to.name} (${address(to.name)})`,
+      );
+    }
 });
 
 t.test('vagrant destroy leaves nothing', async (t) => {

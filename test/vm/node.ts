@@ -12,7 +12,7 @@ export async function getPod(vm: Machine, name: string): Promise<Pod | undefined
   return items[0];
 }
 
-/** Waits until podwired answers and is ready. @throws Error with what systemd knows of it */
+/** Waits until podwired answers and is ready. @throws Error with the end of what it wrote to the journal */
 export async function untilReady(vm: Machine, seconds = 60): Promise<void> {
   let last: unknown;
   for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(50)) {
@@ -23,7 +23,7 @@ export async function untilReady(vm: Machine, seconds = 60): Promise<void> {
       last = error;
     }
   }
-  const { stdout } = await vm.run(['systemctl', 'status', '--no-pager', '-l', 'podwired']);
+  const { stdout } = await vm.run(['journalctl', '-u', 'podwired', '-n', '40', '-o', 'cat', '--no-pager']);
   throw new Error(`podwired does not answer: ${last}\n${stdout}`);
 }
 

@@ -1,6 +1,6 @@
 // The second disk of every test VM, mounted read-only at /opt/podwire: this working tree as it is built.
 // Assumes scripts/setup.mjs has run (dist/ is there). About 270 MB, made in two seconds, shared by all VMs of a run.
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from '../../lib/exec/exec.ts';
 import { makeDisk } from './image.ts';
@@ -9,7 +9,7 @@ const repo = join(import.meta.dirname, '../..');
 
 /** What podwire needs to run. Not all of node_modules: dist/ holds its packages, but for Node itself and node-pty. */
 const shipped = [
-  ...['bin', 'dist/cni', 'dist/podwire.mjs', 'dist/podwire-chunks', 'dist/podwired.mjs', 'package.json'],
+  ...['bin', 'package.json', ...globSync('dist/{cni,*-chunks,*.mjs,lab-init}', { cwd: repo })],
   ...['examples', 'node_modules/node/bin/node', 'node_modules/@lydell'],
 ];
 

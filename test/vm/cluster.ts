@@ -1,0 +1,126 @@
+// A cluster on VMs: node1 serves, the others join it by a token; podwired is a systemd service everywhere.
+// Assumes bare VMs of startLab. Their first NIC is the same everywhere, so what finds its address by it does not come to work.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import type { Node } from '../../lib/api/types.ts';
+import { ask, type Question } from './echo-pod.ts';
+import { type Machine, sleep } from './machine.ts';
+import { getPod, untilReady } from './node.ts';
+
+const unit = readFileSync(join(import.meta.dirname, '../../examples/podwired.service'), 'utf8');
+
+/** Installs podwired as a service with these flags; does not start it. */
+export async function install(vm: Machine, ...flags: readonly string[]): Promise<void> {
+  await vm.put('/etc/systemd/system/podwired.service', unit);
+  const start = `[Service]\nExecStart=\nExecStart=/opt/podwire/bin/podwired ${flags.join(' ')}\n`;
+  await vm.put('/etc/systemd/system/podwired.service.d/flags.conf', start);
+  await vm.sh('systemctl daemon-reload && systemctl enable podwired');
+}
+
+/** (Re)starts the service and waits until it answers. */
+export async function startService(vm: Machine): Promise<void> {
+  await vm.sh('systemctl restart podwired');
+  await untilReady(vm);
+}
+
+/** Runs what `podwire token create` printed, and gives the daemon that it started to systemd. */
+export async function joinBy(vm: Machine, line: string): Promise<string> {
+  const said = await vm.sh(`/opt/podwire/bin/${line}`);
+  await vm.sh('/opt/podwire/bin/podwire down');
+  await startService(vm);
+  return said;
+}
+
+export interface Ready {
+  readonly status: string;
+  readonly reason?: string;
+}
+
+/** Condition Ready by node name. */
+export async function readiness(vm: Machine): Promise<Record<string, string>> {
+  const { items } = await vm.api.list('nodes');
+  return Object.fromEntries(
+    (items as Node[]).map((node) => [
+      node.metadata.name,
+      node.status?.conditions?.find((condition) => condition.type === 'Ready')?.status ?? 'none',
+    ]),
+  );
+}
+
+/** Waits for what `look` gives to be what is wanted; gives seconds. @throws Error with what it was last */
+export async function eventually<T>(
+  what: string,
+  look: () => Promise<T>,
+  met: (seen: T) => boolean,
+  seconds = 60,
+): Promise<number> {
+  const began = performance.now();
+  for (let last: unknown; ; await sleep(100)) {
+    try {
+      const seen = await look();
+      if (met(seen)) return (performance.now() - began) / 1000;
+      last = JSON.stringify(seen);
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() - began > seconds * 1000)
+      throw new Error(`${what}: not so after ${seconds} s; last: ${last}`);
+  }
+}
+
+export const nodesAre = (vm: Machine, want: Record<string, string>, seconds?: number): Promise<number> =>
+  eventually(
+    `nodes ${JSON.stringify(want)}`,
+    () => readiness(vm),
+    (seen) => Object.entries(want).every(([name, status]) => seen[name] === status),
+    seconds,
+  );
+
+/** HTTP and UDP, small and large, in all families that the Pods have; `mtu` is a Pod's, for a datagram that just fits. */
+function questions(addresses: readonly string[], mtu: number): Question[] {
+  return addresses.flatMap((to): Question[] => [
+    { kind: 'http', to, out: 1 },
+    { kind: 'http', to, out: 1_000_000 },
+    { kind: 'http', to, out: 1, back: 1_000_000 },
+    { kind: 'udp', to, out: 4 },
+    { kind: 'udp', to, out: mtu - (to.includes(':') ? 48 : 28) },
+    { kind: 'udp', to, out: 5000 },
+  ]);
+}
+
+const addressesOf = async (vm: Machine, pod: string): Promise<string[]> =>
+  ((await getPod(vm, pod))?.status?.podIPs ?? []).map(({ ip }) => ip);
+
+/** Each Pod asks the other: all arrives whole, and the one asked sees the asker's own address. */
+export async function flowsWork(
+  t: Test,
+  vm: Machine,
+  pods: readonly [string, string],
+  mtu: number,
+): Promise<void> {
+  for (const [from, to] of [pods, [pods[1], pods[0]]] as const) {
+    const own = await addressesOf(vm, from);
+    const asked = questions(await addressesOf(vm, to), mtu);
+    const family = (address: string): boolean => address.includes(':');
+    t.strictSame(
+      await ask(vm.api, from, asked),
+      asked.map(({ kind, to, out, back = 0 }) => {
+        const seen = own.find((address) => family(address) === family(to));
+        return kind === 'http' ? `${seen} ${out} ${back}` : `${seen} ${out}`;
+      }),
+      `${from} to ${to}: http and udp, small and large, from its own address`,
+    );
+  }
+}
+
+/** Whether small questions are answered both ways. */
+export async function flows(vm: Machine, pods: readonly [string, string]): Promise<boolean> {
+  const pairs = [pods, [pods[1], pods[0]]] as const;
+  for (const [from, other] of pairs) {
+    const [to = ''] = await addressesOf(vm, other);
+    const answers = await ask(vm.api, from, [{ kind: 'http', to, out: 1 }]);
+    if (!answers.every((each) => each.endsWith(' 1 0'))) return false;
+  }
+  return true;
+}
