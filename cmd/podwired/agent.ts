@@ -40,6 +40,8 @@ import type { Settings } from './settings.ts';
 
 const retryMs = 1000;
 const settingsMs = 60_000;
+/** How long a start waits for the cluster's settings before it goes by those it knows. */
+const soonMs = 2000;
 
 export async function startAgent(given: DaemonOptions, log: Logger): Promise<Daemon> {
   const { paths } = given;
@@ -47,6 +49,14 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   const { signal } = stop;
   const cluster = await openMembership(given);
   const { name } = cluster.membership;
+  const target = {
+    servers: () => cluster.membership.settings.servers,
+    credentials: () => cluster.credentials,
+  };
+  const client = new HttpClient(target);
+  // The node is made of what the cluster is now; where no server answers at once, of what it was.
+  const refreshed = refreshSettings(client, cluster).catch(() => {});
+  await Promise.race([refreshed, setTimeout(soonMs, undefined, { ref: false })]);
   const options = { ...given, ...cluster.membership.settings, nodeName: name, nodeIp: cluster.nodeIp };
   let nodePort = 0;
   const annotations = { [machineAnnotation]: ensureMachineId(paths.pki) };
@@ -54,11 +64,6 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   const ground = checkGround(nodeOptions);
   checkHost(options, clusterRanges(options));
   makeFolders(paths);
-  const target = {
-    servers: () => cluster.membership.settings.servers,
-    credentials: () => cluster.credentials,
-  };
-  const client = new HttpClient(target);
   const running = await prepareNode(nodeOptions, client, ground);
   const { kubelet, images, streams } = running;
   const find = async (key: { namespace: string; name: string }) =>
