@@ -52,20 +52,15 @@ const harmlessValues: Readonly<Record<string, readonly unknown[]>> = {
   'PodSpec.hostUsers': [true],
 };
 
-const oneNode = 'there is one node to run on';
+const noPreemption = 'no Pod is ended to make room for another, and the queue has one order';
 const noAccounts = 'there are no service accounts, and no token is mounted';
 const freshVolume = 'the volumes that it is about are always empty at first, so there is nothing to walk';
 
 /** Fields that are accepted though nothing comes of them, and why that does no harm. Key: Type.field */
 const withoutEffect: Readonly<Record<string, string>> = {
-  'PodSpec.nodeSelector': oneNode,
-  'PodSpec.affinity': oneNode,
-  'PodSpec.tolerations': oneNode,
-  'PodSpec.topologySpreadConstraints': oneNode,
-  'PodSpec.schedulerName': oneNode,
-  'PodSpec.priority': oneNode,
-  'PodSpec.priorityClassName': oneNode,
-  'PodSpec.preemptionPolicy': oneNode,
+  'PodSpec.priority': noPreemption,
+  'PodSpec.priorityClassName': noPreemption,
+  'PodSpec.preemptionPolicy': noPreemption,
   'PodSpec.serviceAccountName': noAccounts,
   'PodSpec.serviceAccount': noAccounts,
   'PodSpec.automountServiceAccountToken': noAccounts,
