@@ -21,6 +21,7 @@ import {
   startControllers,
 } from '../../lib/controllers/index.ts';
 import { runAsLeader } from '../../lib/controllers/leader.ts';
+import { admitNodeAddress } from '../../lib/controllers/node-address.ts';
 import { admitNodeSubnets, NodeIpam } from '../../lib/controllers/node-ipam.ts';
 import { messageOf } from '../../lib/exec/errors.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
@@ -51,6 +52,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     admit: [
       restrictNodes,
       admitDefaultTolerations(tolerationSeconds(flags)),
+      admitNodeAddress(options.ranges),
       admitNodeSubnets(() => ({ client: registry, ipam })),
       (request) => controllers?.scheduler.admit(request),
     ],

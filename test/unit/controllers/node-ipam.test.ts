@@ -6,6 +6,7 @@ import { Informer } from '../../../lib/api/informer.ts';
 import type { Node } from '../../../lib/api/types.ts';
 import { Registry } from '../../../lib/apiserver/registry.ts';
 import { clusterRanges, rangeDefaults } from '../../../lib/controllers/cluster-ranges.ts';
+import { admitNodeAddress } from '../../../lib/controllers/node-address.ts';
 import { admitNodeSubnets, NodeIpam, subnetRecord } from '../../../lib/controllers/node-ipam.ts';
 import { NodeIpamLoop } from '../../../lib/controllers/node-ipam-loop.ts';
 import { openSqliteStore } from '../../../lib/store/sqlite.ts';
@@ -97,6 +98,18 @@ t.test('a Node has its subnet when it is created; given by hand it is kept', asy
   t.same(Object.keys(data ?? {}).sort(), ['a', 'b', 'c', 'e'], 'a dry run takes nothing');
   const a = await registry.get('nodes', { name: 'a' });
   t.equal(JSON.parse(data?.a ?? '').uid, a.metadata.uid, 'a refused twin does not take the entry over');
+});
+
+t.test('a machine whose address is one of Pods or Services cannot join', async (t) => {
+  const admit = admitNodeAddress(clusterRanges(rangeDefaults));
+  const ask = (address: string) => {
+    const status = { addresses: [{ type: 'InternalIP', address }] };
+    const object = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n' }, status } as unknown as Node;
+    return admit({ operation: 'CREATE', resource: 'nodes', object, dryRun: false });
+  };
+  t.equal(ask('192.168.1.2'), undefined);
+  t.throws(() => ask('10.244.7.1'), { code: 'Conflict', message: /node "n": .*Pod range 10\.244\.0\.0\/16/ });
+  t.throws(() => ask('10.96.0.1'), { code: 'Conflict', message: /Service range .* --service-cidr/ });
 });
 
 t.test('servers that create at once never give one subnet twice', async (t) => {
