@@ -131,13 +131,18 @@ export function loadFolder(folder: string): NetworkList[] {
 
 /** The first list of a folder: the network that Pods get. @throws CniError 7 where there is none */
 export function loadDefault(folder: string): NetworkList {
-  const files = existsSync(folder) ? readdirSync(folder) : [];
-  const first = files
-    .filter((name) => /\.(conflist|conf|json)$/.test(name) && !name.startsWith('.'))
-    .sort()[0];
+  const first = firstConf(folder);
   if (first === undefined)
     throw new CniError(cniCodes.CNI_INVALID_CONFIG, `${folder}: no CNI configuration (*.conflist) there`);
   return loadFile(join(folder, first));
+}
+
+/** Whether a folder tells of any network. */
+export const hasDefault = (folder: string): boolean => firstConf(folder) !== undefined;
+
+function firstConf(folder: string): string | undefined {
+  const files = existsSync(folder) ? readdirSync(folder) : [];
+  return files.filter((name) => /\.(conflist|conf|json)$/.test(name) && !name.startsWith('.')).sort()[0];
 }
 
 const isConf = (name: string): boolean => /\.(conf|json)$/.test(name);

@@ -1,7 +1,7 @@
 // The Pod network as CNI gives it: the node's conflist, executed by lib/cni. See network.ts for the interface.
 // Assumes the first conflist of the folder is the node's network; it is read for each Pod, so it may be replaced at any
 // time: what a Pod was attached with is kept beside the sandbox, and is what detaches it. One plugin run a plugin.
-import { loadDefault, type NetworkList, parseList } from '../cni/conf.ts';
+import { hasDefault, loadDefault, type NetworkList, parseList } from '../cni/conf.ts';
 import type { Attachment, Cni } from '../cni/runtime.ts';
 import { rmSync } from 'node:fs';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
@@ -39,6 +39,7 @@ export class CniNetwork implements PodNetwork {
   }
 
   async collectGarbage(sandboxIds: readonly string[]): Promise<void> {
+    if (!hasDefault(this.#confDir)) return; // a node that has no subnet yet never gave an address
     const list = loadDefault(this.#confDir);
     const valid = sandboxIds.map((containerId) => ({ containerId, ifname }));
     // GC takes away all that it is not told of: right only on a network that nobody but this node uses.

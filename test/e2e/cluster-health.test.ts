@@ -1,0 +1,81 @@
+// What `podwire network status` says of faults that are really there: a blocked port, one way only, a small MTU on the way, lost
+// checksums, a node that is down. The faults are rules in the underlay's or a machine's own namespace.
+import t from 'tap';
+import type { NetworkStatus } from '../../lib/node-network/health/health.ts';
+import type { Cause } from '../../lib/node-network/health/diagnose.ts';
+import { run } from '../../lib/exec/exec.ts';
+import { sleep } from './harness.ts';
+import { startLab } from './lab.ts';
+
+t.test('the network between nodes tells what is wrong with it', async (t) => {
+  const lab = await startLab(t, { name: 't-health', nodes: 3, underlay: '172.30.234.0/24' });
+  const status = async (): Promise<NetworkStatus> => {
+    const { stdout, stderr } = await lab.podwire('node1', ['network', 'status', '-o', 'json']);
+    if (stdout === '') throw new Error(stderr);
+    return JSON.parse(stdout) as NetworkStatus;
+  };
+  const between = ({ reports }: NetworkStatus, from: string, to: string) =>
+    reports.find(({ node }) => node === from)?.peers.find(({ peer }) => peer === to);
+  /** Rounds are 5 s apart while all is well. */
+  const until = async (from: string, to: string, cause: Cause): Promise<string> => {
+    let seen = '';
+    for (const end = Date.now() + 12_000; Date.now() < end; await sleep(250)) {
+      const found = between(await status(), from, to);
+      if (found?.cause === cause) return found.message;
+      seen = `${found?.cause}: ${found?.message}`;
+    }
+    throw new Error(`${from} → ${to}: not "${cause}" but ${seen}`);
+  };
+  const nft = (netns: string, text: string) =>
+    run({ argv: ['nsenter', `--net=/run/netns/${netns}`, 'nft', '-f', '-'], input: text });
+  const { netns, machines } = lab.plan;
+  const underlay = (rule: string) =>
+    nft(netns, `table bridge fault { chain f { type filter hook forward priority 0; ${rule} }; }\n`);
+  const clear = () => nft(netns, 'delete table bridge fault\n');
+
+  await until('node1', 'node2', 'ok');
+  await until('node2', 'node1', 'ok');
+
+  await underlay('iifname "node1" oifname "node2" udp dport 8472 drop;');
+  t.match(
+    await until('node1', 'node2', 'blocked'),
+    /let udp port 8472 from this node to 172\.30\.234\.2 pass/,
+  );
+  t.match(await until('node2', 'node1', 'blocked-back'), /hears this node.*answers are lost/);
+  t.equal(between(await status(), 'node1', 'node3')?.cause, 'ok', 'others are not blamed');
+  await clear();
+  await until('node1', 'node2', 'ok');
+
+  await underlay('iifname "node1" udp dport 8472 meta length > 1300 drop;');
+  t.match(await until('node1', 'node3', 'mtu'), /packets of 1450 bytes do not reach node3, small ones do/);
+  await clear();
+  await until('node1', 'node3', 'ok');
+
+  // As a device does that spoils checksums: what carries one is lost, what carries none passes.
+  const { netns: inside } = machines[1]!;
+  await nft(
+    inside,
+    'table inet fault { chain f { type filter hook input priority 0; iifname != "eth0" udp checksum != 0 udp dport 10254 drop; }; }\n',
+  );
+  t.match(await until('node1', 'node2', 'checksum'), /UDP checksum.*ethtool -K/);
+  await nft(inside, 'delete table inet fault\n');
+  await until('node1', 'node2', 'ok');
+
+  await underlay('udp dport 8472 drop;');
+  await until('node3', 'node1', 'blocked');
+  const condition = async (): Promise<string | undefined> => {
+    const node = await lab.client.get('nodes', { name: 'node3' });
+    return node.status?.conditions?.find(({ type }) => type === 'NetworkUnavailable')?.status;
+  };
+  for (const end = Date.now() + 8000; (await condition()) !== 'True' && Date.now() < end; ) await sleep(200);
+  t.equal(await condition(), 'True', 'a node that reaches nobody says so');
+  await clear();
+  for (const end = Date.now() + 8000; (await condition()) !== 'False' && Date.now() < end; ) await sleep(200);
+  t.equal(await condition(), 'False', 'and takes it back');
+
+  await lab.powerOff('node3');
+  t.match(await until('node1', 'node3', 'unreachable'), /node3 does not answer at 172\.30\.234\.3/);
+  const { stdout } = await lab.podwire('node1', ['network', 'status']);
+  t.match(stdout, /node3 +no answer/);
+  t.match(stdout, /node1 → node3: node3 does not answer/);
+});
