@@ -16,7 +16,6 @@ t.test('the network between nodes tells what is wrong with it', async (t) => {
   };
   const between = ({ reports }: NetworkStatus, from: string, to: string) =>
     reports.find(({ node }) => node === from)?.peers.find(({ peer }) => peer === to);
-  /** Rounds are 5 s apart while all is well. */
   const until = async (from: string, to: string, cause: Cause): Promise<string> => {
     let seen = '';
     for (const end = Date.now() + 12_000; Date.now() < end; await sleep(250)) {

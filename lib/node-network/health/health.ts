@@ -34,7 +34,6 @@ export interface NetworkHealthOptions {
   readonly nodeName: string;
   readonly network: RunningNodeNetwork;
   readonly log: NodeNetworkLog;
-  readonly intervalMs?: number;
 }
 
 interface Condition {
@@ -46,7 +45,7 @@ interface Condition {
 const roundsToBelieve = 3;
 
 export function startNetworkHealth(options: NetworkHealthOptions): NetworkHealth {
-  const { client, nodeName, network, log, intervalMs } = options;
+  const { client, nodeName, network, log } = options;
   let told: string | undefined;
   let badRounds = 0;
   let writing = false;
@@ -73,7 +72,6 @@ export function startNetworkHealth(options: NetworkHealthOptions): NetworkHealth
       if (badRounds === 0 || badRounds >= roundsToBelieve) void tell(condition);
     },
     onError: (error) => log.warn(`network health: ${messageOf(error)}`),
-    ...(intervalMs === undefined ? {} : { intervalMs }),
   });
   prober.start();
   return {

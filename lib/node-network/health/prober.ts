@@ -33,10 +33,6 @@ export interface ProberOptions {
   /** Told after each round. */
   readonly onRound?: (health: readonly PeerHealth[]) => void;
   readonly onError?: (error: unknown) => void;
-  /** Milliseconds from round to round while all is well; 5000 unless told. */
-  readonly intervalMs?: number;
-  /** And while it is not; 1000 unless told. */
-  readonly hurriedMs?: number;
   /** Milliseconds to wait for answers; 1000 unless told. */
   readonly timeoutMs?: number;
   /** A second port, one higher, is for packets without checksum. */
@@ -67,8 +63,6 @@ export class HealthProber {
 
   constructor(options: ProberOptions) {
     const defaults = {
-      intervalMs: 5000,
-      hurriedMs: 1000,
       timeoutMs: 1000,
       port: healthPort,
       onRound: () => {},
@@ -85,9 +79,7 @@ export class HealthProber {
         .catch((error) => this.#options.onError(error))
         .finally(() => {
           if (this.#closed) return;
-          const { intervalMs, hurriedMs } = this.#options;
-          const well = this.#health.every(({ cause }) => cause === 'ok');
-          const left = (well ? intervalMs : hurriedMs) - (Date.now() - began);
+          const left = intervalMs(this.#health) - (Date.now() - began);
           this.#timer = setTimeout(again, Math.max(left, 0)).unref();
         });
     };
@@ -246,6 +238,12 @@ export class HealthProber {
       ...(rttMs === undefined ? {} : { rttMs }),
     };
   }
+}
+
+/** From round to round: sooner while something is wrong, later where there are many to ask; a round asks each peer four times. */
+export function intervalMs(health: readonly PeerHealth[]): number {
+  const well = health.every(({ cause }) => cause === 'ok');
+  return Math.min(Math.max(well ? 2000 : 1000, health.length * 10), 10_000);
 }
 
 /** Bytes of payload of a packet that fills the MTU: less the IP header (20, 40) and UDP's (8). */

@@ -7,7 +7,7 @@ import {
   type Observation,
 } from '../../../lib/node-network/health/diagnose.ts';
 import { decode, encodeAnswer, encodeQuestion } from '../../../lib/node-network/health/messages.ts';
-import { fullPayload, HealthProber } from '../../../lib/node-network/health/prober.ts';
+import { fullPayload, HealthProber, intervalMs } from '../../../lib/node-network/health/prober.ts';
 import type { Surroundings } from '../../../lib/node-network/health/surroundings.ts';
 
 const well: Observation = {
@@ -87,6 +87,14 @@ t.test('messages', async (t) => {
   ])
     t.equal(decode(Buffer.from(wrong)), undefined, wrong);
 });
+
+const round = (count: number, cause: Cause) =>
+  Array.from({ length: count }, () => ({ peer: '', address: '', overlayAddress: '', cause, message: '' }));
+t.equal(intervalMs([]), 2000);
+t.equal(intervalMs(round(2, 'ok')), 2000);
+t.equal(intervalMs(round(2, 'mtu')), 1000, 'sooner');
+t.equal(intervalMs(round(500, 'mtu')), 5000, 'many');
+t.equal(intervalMs(round(5000, 'ok')), 10_000);
 
 t.equal(fullPayload(1450, '10.0.0.1'), 1422);
 t.equal(fullPayload(1430, 'fd00::1'), 1382);
