@@ -8,7 +8,7 @@ import { PodwireError } from '../../lib/exec/errors.ts';
 import { identify, isAlive, type ProcessIdentity, signal } from '../../lib/kernel/process.ts';
 import type { Context } from './context.ts';
 import { socketErrno } from './errors.ts';
-import { readText } from './http.ts';
+import { readJson, readText } from './http.ts';
 
 /** Flags of `up` that go on to podwired as they are. */
 export interface DaemonFlags {
@@ -75,9 +75,30 @@ function holds(pid: string, link: string): boolean {
   }
 }
 
+/** So long an agent is waited for whose servers do not answer. */
+const patienceMs = 3000;
+
+/** Why an agent does not run Pods yet; undefined when it does not wait for its servers. */
+export async function waitsFor(context: Context): Promise<string | undefined> {
+  try {
+    const options = { signal: AbortSignal.timeout(2000) };
+    return (await readJson<{ waiting?: string }>(context.socket, '/podwire/v1/node', options)).waiting;
+  } catch {
+    return undefined; // not listening yet, or gone
+  }
+}
+
+/** What a person is told of a start. Pure. */
+export const startedText = ({ pid, ms, waiting }: Started, socket: string): string =>
+  waiting === undefined
+    ? `podwired is ready after ${(ms / 1000).toFixed(2)} s (pid ${pid}) on ${socket}\n`
+    : `podwired runs (pid ${pid}) on ${socket}; Pods that run go on, and new ones wait: ${waiting}\n`;
+
 export interface Started {
   readonly pid: number;
   readonly ms: number;
+  /** It runs, and an agent has to wait for its servers: what they said. */
+  readonly waiting?: string;
 }
 
 /**
@@ -123,6 +144,11 @@ export async function startPodwired(
         'DAEMON_SLOW',
         `podwired (pid ${child.pid}) is not ready after ${timeoutMs / 1000} s${logEnd(logFile, logFrom)}`,
       );
+    const waiting = performance.now() - began > patienceMs ? await waitsFor(context) : undefined;
+    if (waiting !== undefined) {
+      child.release();
+      return { pid: child.pid, ms: performance.now() - began, waiting };
+    }
     await pause(15);
   }
   child.release();

@@ -69,6 +69,7 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   const find = async (key: { namespace: string; name: string }) =>
     kubelet.pods().find(isNamed(key)) ?? (await client.get('pods', key));
   let ready = false;
+  let waiting: string | undefined;
   const forward = forwardToServer(target, { nodeName: name, pods: () => kubelet.pods() });
   const server = await createNodeServer({
     source: { find, streams },
@@ -77,7 +78,7 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
     onError: (error) => log.error({ err: error }, error.message),
     register: (app) =>
       registerPodwireRoutes(app, {
-        identity: { node: name, role: 'agent' },
+        identity: () => ({ node: name, role: 'agent', waiting }),
         images,
         explain: async (key) => running.explain(await find(key)),
         networkReport: () => running.networkReport(),
@@ -90,7 +91,11 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   const { paths: _, ...flags } = given;
   rememberFlags(paths, flags);
   await running.recover();
-  await untilServerAnswers(client, { settings: () => cluster.membership.settings }, log);
+  await untilServerAnswers(client, cluster, (why) => {
+    waiting = why;
+    log.warn(`waiting for a server: ${why}`);
+  });
+  waiting = undefined;
   await refreshSettings(client, cluster).catch(() => {}); // those of the last time do
   keepRenewed({
     what: "the node's certificate",
@@ -171,8 +176,8 @@ async function checkOwnCertificate({ membership: { name, settings }, credentials
  */
 async function untilServerAnswers(
   client: HttpClient,
-  { settings }: { settings: () => Settings },
-  log: Logger,
+  cluster: Cluster,
+  onWait: (why: string) => void,
 ): Promise<void> {
   let told: string | undefined;
   for (;;) {
@@ -180,12 +185,12 @@ async function untilServerAnswers(
       await client.request('GET', '/api');
       return;
     } catch (error) {
-      for (const server of settings().servers) {
+      for (const server of cluster.membership.settings.servers) {
         const clock = isClockFault(error) ? await serverClock(server) : undefined;
         if (clock !== undefined) checkClocks(Date.now(), clock);
       }
       if (isReason(error, 'Unauthorized')) throw error;
-      if (told !== messageOf(error)) log.warn(`waiting for a server: ${messageOf(error)}`);
+      if (told !== messageOf(error)) onWait(messageOf(error));
       told = messageOf(error);
       await setTimeout(retryMs);
     }

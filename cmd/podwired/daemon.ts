@@ -83,7 +83,7 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
     register: (app) => {
       registerClusterRoutes(app, registry, access);
       registerPodwireRoutes(app, {
-        identity: { node: name, role: 'server' },
+        identity: () => ({ node: name, role: 'server' }),
         images,
         explain: async (key) => running.explain(await registry.get('pods', key)),
         networkReport: own.report,

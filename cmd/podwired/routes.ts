@@ -7,8 +7,15 @@ import type { Image, ImageService } from '../../lib/container/cri.ts';
 import type { NetworkReport } from '../../lib/node-network/health/health.ts';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 
+export interface Identity {
+  readonly node: string;
+  readonly role: 'server' | 'agent';
+  /** Why an agent does not run Pods yet: what its servers said, or that they say nothing. */
+  readonly waiting?: string | undefined;
+}
+
 export interface PodwireRoutes {
-  readonly identity: { readonly node: string; readonly role: 'server' | 'agent' };
+  identity(): Identity;
   readonly images: ImageService;
   /** A shell script: the commands that built the Pod's network. @throws ApiError NotFound */
   explain(key: { namespace: string; name: string }): Promise<string>;
@@ -25,7 +32,7 @@ export function registerNetworkRoute(app: FastifyInstance, report: () => Network
 
 /**
  * Registers
- * - GET /podwire/v1/node → {node, role}: who answers here
+ * - GET /podwire/v1/node → Identity: who answers here
  * - GET /podwire/v1/images → {items: Image[]}
  * - POST /podwire/v1/images/pull {ref} → lines {progress} | {image} | {error}
  * - POST /podwire/v1/images/import {path, ref?} → likewise
@@ -36,7 +43,7 @@ export function registerNetworkRoute(app: FastifyInstance, report: () => Network
  */
 export function registerPodwireRoutes(app: FastifyInstance, services: PodwireRoutes): void {
   const { images } = services;
-  app.get('/podwire/v1/node', async () => services.identity);
+  app.get('/podwire/v1/node', async () => services.identity());
 
   app.get('/podwire/v1/images', async () => ({ items: await images.list() }));
 

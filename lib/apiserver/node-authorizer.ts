@@ -36,7 +36,8 @@ const isReferred: Rule = async (node, { verb, resource, namespace, name, fieldSe
 const rules: Partial<
   Record<Resource, (node: string, asked: Attributes, graph: Graph) => boolean | Promise<boolean>>
 > = {
-  nodes: (node, { verb, name }) => verb === 'create' || (isChange(verb) && name === node),
+  // Its Node is made when it joins: one that was removed comes back by a new token, and no other way.
+  nodes: (node, { verb, name }) => isChange(verb) && name === node,
   leases: (node, { verb, namespace, name }) =>
     namespace === leaseNamespace &&
     (verb === 'create' || ((verb === 'get' || verb === 'delete' || isChange(verb)) && name === node)),
@@ -69,6 +70,11 @@ export function nodeAuthorizer(client: Pick<Client, 'get' | 'list'>): AuthorizeN
   return async (node, asked) => {
     if (await mayNode(node, asked, graph)) return;
     const { verb, resource, subresource, namespace, name } = asked;
+    if (resource === 'nodes' && verb === 'create')
+      throw new ApiError(
+        'Forbidden',
+        `node "${node}" is not of the cluster any more: it was removed; join again with a new token (podwire token create)`,
+      );
     // Of a Pod that is nowhere its node must hear so: it has deleted it, or is about to make its mirror.
     if (resource === 'pods' && name !== undefined && (await isAbsent(graph, { namespace, name })))
       throw notFoundError(resource, name);

@@ -63,7 +63,7 @@ t.test('a machine joins', async (t) => {
   const containerId = (pod: Pod): string | undefined => pod.status?.containerStatuses?.[0]?.containerID;
   const kill = async (machine: LabMachine): Promise<void> => {
     const pid = processesOf(machine.root).find((each) => isDaemon(each));
-    if (pid === undefined) throw new Error(`podwired does not run on ${machine.name}`);
+    if (pid === undefined) throw new Error(`podwired does not run on ${machine.name}: ${logTail(machine)}`);
     process.kill(pid, 'SIGKILL');
     while (isDaemon(pid)) await sleep(10);
   };
@@ -234,6 +234,23 @@ t.test('a machine joins', async (t) => {
     t.match((await on(two, 'get', 'nodes')).stdout, /node2 +Ready/);
   });
 
+  await t.test('an agent that starts before its server: it waits, can be asked, and goes on', async (t) => {
+    const before = await until('far', isRunning);
+    await kill(two);
+    await kill(one);
+    const began = Date.now();
+    t.match(await on(two, 'up'), {
+      exitCode: 0,
+      stdout: /podwired runs .*172\.30\.229\.1:6443 does not answer/,
+    });
+    t.ok(Date.now() - began < 10_000);
+    t.match(await on(two, 'up'), { exitCode: 0, stdout: /already running/, stderr: /waits for its servers/ });
+    await up(t, one);
+    t.equal(containerId(await until('far', isRunning)), containerId(before));
+    await allReady(plan);
+    t.equal((await on(one, 'exec', 'far', '--', 'hostname')).stdout, 'far\n');
+  });
+
   await t.test('a kubeconfig opens the API to an administrator', async (t) => {
     const { stdout, exitCode } = await on(one, 'kubeconfig');
     t.equal(exitCode, 0);
@@ -257,8 +274,23 @@ t.test('a machine joins', async (t) => {
     t.equal(await session.exit, 0);
     t.equal(out, 'far\n');
   });
-  await allReady(plan);
+  await t.test('a node that was removed comes back by a token alone', async (t) => {
+    t.equal((await on(one, 'node', 'remove', 'node2', '--force')).exitCode, 0);
+    await sleep(500);
+    await kill(two);
+    t.match(await on(two, 'up'), {
+      exitCode: 1,
+      stderr: /node "node2" is not of the cluster any more: it was removed; join again/,
+    });
+    const { stdout } = await on(one, 'token', 'create');
+    t.match(await on(two, 'join', stdout.trim().split(' ').at(-1)!, '--node-name', 'node2'), { exitCode: 0 });
+    await allReady(plan);
+  });
 });
+
+/** What its daemon said last. */
+const logTail = ({ root }: LabMachine): string =>
+  readFileSync(join(nodePaths(root).logs, 'podwired.log'), 'utf8').slice(-3000);
 
 function isDaemon(pid: number): boolean {
   try {

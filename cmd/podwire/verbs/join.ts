@@ -4,7 +4,7 @@
 import { hostname } from 'node:os';
 import { UsageError } from '../errors.ts';
 import type { Context } from '../context.ts';
-import { type DaemonFlags, health, startPodwired } from '../daemon.ts';
+import { type DaemonFlags, health, startedText, startPodwired } from '../daemon.ts';
 
 export async function runJoin(context: Context, text: string, flags: DaemonFlags): Promise<void> {
   const { parseToken } = await import('../../../lib/pki/join-token.ts');
@@ -29,8 +29,7 @@ export async function runJoin(context: Context, text: string, flags: DaemonFlags
   membership.writeCredentials(pki, credentials);
   membership.writeMembership(pki, { name, address, settings: { ...settings, servers } });
   context.out(`joined the cluster of ${server} as node "${name}" at ${address}\n`);
-  const { pid, ms } = await startPodwired(context, flags);
-  context.out(`podwired is ready after ${(ms / 1000).toFixed(2)} s (pid ${pid}) on ${context.socket}\n`);
+  context.out(startedText(await startPodwired(context, flags), context.socket));
 }
 
 export async function runLeave(context: Context): Promise<void> {

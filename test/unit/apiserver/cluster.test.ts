@@ -214,6 +214,7 @@ t.test('who may what', async (t) => {
         "another's status",
         () => two.patch('pods', theirs, { status: { phase: 'Failed' } }, { subresource: 'status' }),
       ],
+      ['a Node', () => two.create('nodes', { metadata: { name: 'three' } })],
       ["another's end", () => two.delete('pods', theirs)],
       ['a Pod', () => two.create('pods', manifest('new'))],
       ['a Secret', () => two.get('secrets', { namespace: 'default', name: 'open' })],

@@ -18,14 +18,11 @@ const verbs: readonly Verb[] = [
 
 /** Each row: what is asked about, and the verbs that node two may use; all others must be refused. */
 const rows: readonly [about: Omit<Attributes, 'verb'>, allowed: readonly Verb[]][] = [
-  [{ resource: 'nodes', name: 'two' }, ['get', 'list', 'watch', 'create', 'update', 'patch']],
-  [{ resource: 'nodes', name: 'one' }, ['get', 'list', 'watch', 'create']],
-  [{ resource: 'nodes' }, ['get', 'list', 'watch', 'create']],
-  [
-    { resource: 'nodes', name: 'two', subresource: 'status' },
-    ['get', 'list', 'watch', 'create', 'update', 'patch'],
-  ],
-  [{ resource: 'nodes', name: 'one', subresource: 'status' }, ['get', 'list', 'watch', 'create']],
+  [{ resource: 'nodes', name: 'two' }, ['get', 'list', 'watch', 'update', 'patch']],
+  [{ resource: 'nodes', name: 'one' }, ['get', 'list', 'watch']],
+  [{ resource: 'nodes' }, ['get', 'list', 'watch']],
+  [{ resource: 'nodes', name: 'two', subresource: 'status' }, ['get', 'list', 'watch', 'update', 'patch']],
+  [{ resource: 'nodes', name: 'one', subresource: 'status' }, ['get', 'list', 'watch']],
   [
     { resource: 'leases', namespace: 'kube-node-lease', name: 'two' },
     ['get', 'create', 'update', 'patch', 'delete'],

@@ -36,7 +36,7 @@ function serve(t: Test, images: Partial<ImageService>) {
     reply.code(status.code).send(status);
   });
   registerPodwireRoutes(app, {
-    identity: { node: 'n1', role: 'server' },
+    identity: () => ({ node: 'n1', role: 'server' }),
     images: images as ImageService,
     explain: async (key) => `# ${key.namespace}/${key.name}\n`,
     networkReport: () => report,
