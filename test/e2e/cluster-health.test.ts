@@ -4,11 +4,38 @@ import t from 'tap';
 import type { NetworkStatus } from '../../lib/node-network/health/health.ts';
 import type { Cause } from '../../lib/node-network/health/diagnose.ts';
 import { run } from '../../lib/exec/exec.ts';
-import { sleep } from './harness.ts';
+import type { Pod } from '../../lib/api/types.ts';
+import { hostPod, isRunning, sleep, sleeper } from './harness.ts';
 import { startLab } from './lab.ts';
 
-t.test('the network between nodes tells what is wrong with it', async (t) => {
-  const lab = await startLab(t, { name: 't-health', nodes: 3, underlay: '172.30.234.0/24' });
+const largePod = (cpu: number): object => {
+  const pod = hostPod('large', { main: sleeper }) as { spec: { containers: Record<string, unknown>[] } };
+  pod.spec.containers[0]!.resources = { requests: { cpu: String(cpu) } };
+  return pod;
+};
+
+t.test('the network between nodes tells what is wrong with it, and a lost node is noticed', async (t) => {
+  const lab = await startLab(t, {
+    name: 't-health',
+    nodes: 3,
+    underlay: '172.30.234.0/24',
+    serverFlags: ['--node-monitor-grace-period', '4', '--default-unreachable-toleration-seconds', '2'],
+  });
+  const { cpu = '1' } = (await lab.client.get('nodes', { name: 'node3' })).status?.allocatable ?? {};
+  await lab.apply(
+    ...['a', 'b', 'c'].map((name) => hostPod(name, { main: sleeper })),
+    largePod(Number(cpu) + 1),
+  );
+  const spread = await lab.until(['a', 'b', 'c'], isRunning);
+  t.same(
+    spread.map(({ spec }) => spec.nodeName).sort(),
+    ['node1', 'node2', 'node3'],
+    'Pods without a node are spread',
+  );
+  const tooLarge = (pod: Pod | undefined) =>
+    pod?.status?.conditions?.some(({ message }) => /0\/3 nodes.*3 Insufficient cpu/.test(message ?? ''));
+  await lab.until(['large'], tooLarge);
+  t.pass('one that fits nowhere waits, and is told why');
   const status = async (): Promise<NetworkStatus> => {
     const { stdout, stderr } = await lab.podwire('node1', ['network', 'status', '-o', 'json']);
     if (stdout === '') throw new Error(stderr);
@@ -72,9 +99,29 @@ t.test('the network between nodes tells what is wrong with it', async (t) => {
   for (const end = Date.now() + 8000; (await condition()) !== 'False' && Date.now() < end; ) await sleep(200);
   t.equal(await condition(), 'False', 'and takes it back');
 
+  const lost = spread.find(({ spec }) => spec.nodeName === 'node3')!.metadata.name;
   await lab.powerOff('node3');
   t.match(await until('node1', 'node3', 'unreachable'), /node3 does not answer at 172\.30\.234\.3/);
   const { stdout } = await lab.podwire('node1', ['network', 'status']);
   t.match(stdout, /node3 +no answer/);
   t.match(stdout, /node1 → node3: node3 does not answer/);
+
+  const [evicted] = await lab.until([lost], (pod) => pod?.metadata.deletionTimestamp !== undefined, 20);
+  t.equal(
+    evicted?.status?.conditions?.find(({ type }) => type === 'Ready')?.status,
+    'False',
+    'its Pod is not ready, and told to go',
+  );
+  const node = await lab.client.get('nodes', { name: 'node3' });
+  t.equal(node.status?.conditions?.find(({ type }) => type === 'Ready')?.status, 'Unknown');
+  t.same(node.spec?.taints?.map(({ key, effect }) => `${key}:${effect}`).sort(), [
+    'node.kubernetes.io/unreachable:NoExecute',
+    'node.kubernetes.io/unreachable:NoSchedule',
+  ]);
+  await lab.reboot('node3');
+  await lab.until([lost], (pod) => pod === undefined);
+  t.pass('back again, it takes its Pod down');
+  for (const end = Date.now() + 5000; Date.now() < end; await sleep(100))
+    if (!(await lab.client.get('nodes', { name: 'node3' })).spec?.taints?.length) break;
+  t.notOk((await lab.client.get('nodes', { name: 'node3' })).spec?.taints?.length, 'and is tainted no more');
 });
