@@ -115,7 +115,7 @@ async function openTerminal(request: SessionRequest): Promise<ExecSession> {
 }
 
 /** Hands chunks on; keeps what comes before the first listener, so that no output is lost on the way to it. */
-class Relay {
+export class Relay {
   readonly #listeners: Array<(chunk: Buffer) => void> = [];
   #early: Buffer[] = [];
 
