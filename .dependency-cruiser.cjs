@@ -9,6 +9,8 @@ const layers = [
   'cni',
   'container',
   'sandbox',
+  // Containers of another runtime: it takes the words, the images' names and a Pod's files and cgroup from below.
+  'cri',
   'service-proxy',
   'node-network',
   'kubelet',
@@ -39,6 +41,7 @@ module.exports = {
       // The API's HTTP, that is: asking a container over HTTP, TCP or gRPC is lib/probe's, which knows nothing of the API.
       name: 'kubelet-knows-no-http',
       severity: 'error',
+      // lib/cri speaks HTTP, too: to the streaming server of a container runtime, never to the API.
       from: { path: '^lib/(kubelet|sandbox|container|cni|kernel|store|exec)/' },
       to: {
         path: '^(fastify|ws|node:http|node:https|node:http2|http|https|http2)$|node_modules/(fastify|ws)/',

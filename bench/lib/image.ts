@@ -44,7 +44,7 @@ export async function buildWorkload(folder: string): Promise<Workload> {
   return { imageArchive, imageRef, command, pauseArchive, pauseRef };
 }
 
-interface Recipe {
+export interface Recipe {
   readonly folder: string;
   readonly ref: string;
   /** Path in the image → program on this machine. */
@@ -54,7 +54,7 @@ interface Recipe {
 }
 
 /** @returns path of the archive. Source of the format: moby's image specification v1.2 */
-async function buildArchive(recipe: Recipe): Promise<string> {
+export async function buildArchive(recipe: Recipe): Promise<string> {
   const { folder, ref, argv } = recipe;
   const root = join(folder, 'root');
   const out = join(folder, 'out');
@@ -100,7 +100,8 @@ const isStatic = (program: string): boolean => {
   return !head.includes('/ld-linux') && !head.includes('/ld-musl');
 };
 
-function needStatic(program: string, debianPackage: string): string {
+/** Path of a program that needs no libraries. @throws PodwireError PROGRAM_MISSING */
+export function needStatic(program: string, debianPackage: string): string {
   const path = findProgram(program);
   if (path && isStatic(path)) return path;
   throw new PodwireError(

@@ -6,25 +6,30 @@ import { startDetached } from '../../lib/exec/detached.ts';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
 import { findProgram } from '../../lib/exec/find-program.ts';
+import { CriConnection } from '../../lib/cri/connection.ts';
 import { endProcess, tailOf, until } from '../lib/wait.ts';
-import { type CriClient, connectCri } from './cri.ts';
 import type { Workload } from './peer.ts';
-
-// The paths are its defaults; in the cell they are our own.
-const socket = '/run/containerd/containerd.sock';
 
 export interface ContainerdSetup {
   /** For configuration and log. */
   readonly folder: string;
   readonly pauseRef: string;
   /** JSON of the network that CRI Pods get. */
-  readonly conflist: string;
+  readonly conflist?: string;
   /** Folder of CNI plugins. */
   readonly binDir: string;
+  /** Folder of conflists that somebody else writes; absent: one of its own, with `conflist` in it. */
+  readonly confDir?: string;
+  readonly ociRuntime?: 'crun' | 'runc';
+  /** Where all its files go; absent: its defaults, which in the cell are our own. */
+  readonly root?: string;
 }
 
+export const containerdSocket = (root?: string): string =>
+  root === undefined ? '/run/containerd/containerd.sock' : join(root, 'containerd.sock');
+
 export interface ContainerdDaemon {
-  readonly cri: CriClient;
+  readonly cri: CriConnection;
   readonly pid: number;
   readonly ended: Promise<unknown>;
 }
@@ -32,28 +37,34 @@ export interface ContainerdDaemon {
 /** Resolves when the CRI serves, network included, and knows both images. @throws PodwireError PEER_FAILED with the log's end */
 export async function startContainerdDaemon(
   setup: ContainerdSetup,
-  images: Workload,
+  images: Pick<Workload, 'imageRef' | 'pauseRef'> & Partial<Pick<Workload, 'imageArchive' | 'pauseArchive'>>,
 ): Promise<ContainerdDaemon> {
   const { folder, conflist } = setup;
+  const socket = containerdSocket(setup.root);
   const config = join(folder, 'config.toml');
-  const netConf = join(folder, 'net.d');
+  const netConf = setup.confDir ?? join(folder, 'net.d');
   mkdirSync(netConf, { recursive: true });
-  writeFileSync(join(netConf, '10-net.conflist'), conflist);
+  if (conflist !== undefined) writeFileSync(join(netConf, '10-net.conflist'), conflist);
   writeFileSync(config, configToml({ ...setup, netConf }));
   const logFile = join(folder, 'containerd.log');
   const { pid, ended } = await startDetached({ argv: ['containerd', '--config', config], logFile });
-  const cri = connectCri(socket);
+  const cri = await CriConnection.open(socket);
   try {
     await until('containerd serves the CRI', 30_000, async () => {
-      const { status } = await cri.runtime('Status', {});
-      const bad = status?.conditions?.find((condition) => !condition.status);
+      const { status } = await cri.call('Status', {});
+      const bad = status?.conditions.find(
+        (condition) => !condition.status && (conflist !== undefined || condition.type !== 'NetworkReady'),
+      );
       if (bad) throw new Error(`${bad.type}: ${bad.message}`);
     });
-    for (const archive of [images.imageArchive, images.pauseArchive])
-      await run({ argv: ['ctr', '--namespace', 'k8s.io', 'images', 'import', archive], timeoutMs: 120_000 });
+    for (const archive of [images.imageArchive, images.pauseArchive].filter((path) => path !== undefined))
+      await run({
+        argv: ['ctr', '--address', socket, '--namespace', 'k8s.io', 'images', 'import', archive],
+        timeoutMs: 120_000,
+      });
     for (const image of [images.imageRef, images.pauseRef])
       await until(`containerd knows ${image}`, 10_000, async () => {
-        const reply = await cri.image('ImageStatus', { image: { image } });
+        const reply = await cri.call('ImageStatus', { image: { image } });
         if (!reply.image) throw new Error('not there');
       });
     return { cri, pid, ended };
@@ -65,23 +76,33 @@ export async function startContainerdDaemon(
 }
 
 // restrict_oom_score_adj: where CAP_SYS_RESOURCE is missing no score can be lowered. Quoted as JSON, which TOML shares.
-function configToml({ netConf, pauseRef, binDir }: ContainerdSetup & { netConf: string }): string {
+function configToml(setup: ContainerdSetup & { netConf: string }): string {
+  const { netConf, pauseRef, binDir, root, ociRuntime = 'crun' } = setup;
   const text = JSON.stringify;
+  const places =
+    root === undefined
+      ? ''
+      : `root = ${text(join(root, 'root'))}
+state = ${text(join(root, 'state'))}
+[grpc]
+  address = ${text(containerdSocket(root))}
+`;
   return `version = 2
-[plugins."io.containerd.grpc.v1.cri"]
+${places}[plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = ${text(pauseRef)}
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = ${text(binDir)}
     conf_dir = ${text(netConf)}
   [plugins."io.containerd.grpc.v1.cri".containerd]
-    default_runtime_name = "crun"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun]
+    default_runtime_name = ${text(ociRuntime)}
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.${ociRuntime}]
       runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun.options]
-        BinaryName = ${text(findProgram('crun'))}
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.${ociRuntime}.options]
+        BinaryName = ${text(findProgram(ociRuntime))}
         SystemdCgroup = false
+        Root = ${text(root === undefined ? '' : join(root, 'oci'))}
 [plugins."io.containerd.internal.v1.opt"]
-  path = "/var/lib/containerd/opt"
+  path = ${text(join(root ?? '/var/lib/containerd', 'opt'))}
 `;
 }

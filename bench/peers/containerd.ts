@@ -4,12 +4,19 @@
 import { join } from 'node:path';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
+import type { CriConnection } from '../../lib/cri/connection.ts';
+import type {
+  ContainerMessage,
+  NamespaceOption,
+  SandboxMessage,
+  SecurityProfile,
+  Sent,
+} from '../../lib/cri/messages.ts';
 import { findProgram } from '../../lib/exec/find-program.ts';
 import { peerCgroup } from '../lib/cell.ts';
 import type { ProcessMemory } from '../lib/memory.ts';
 import { endProcess } from '../lib/wait.ts';
 import { startContainerdDaemon } from './containerd-daemon.ts';
-import type { CriClient } from './cri.ts';
 import { graceSeconds, type Peer, type PeerContext, type Workload } from './peer.ts';
 
 export const goPlugins = '/usr/lib/cni';
@@ -36,7 +43,7 @@ export async function startContainerd(context: PeerContext): Promise<Peer> {
 }
 
 interface Started {
-  readonly config: object;
+  readonly config: Sent<SandboxMessage>;
   readonly sandbox: string;
   readonly container: string;
 }
@@ -45,13 +52,13 @@ class Containerd implements Peer {
   readonly name = 'containerd';
   readonly version: string;
   readonly #context: PeerContext;
-  readonly #cri: CriClient;
+  readonly #cri: CriConnection;
   readonly #daemon: { pid: number; ended: Promise<unknown> };
   readonly #pods = new Map<string, Started>();
 
   constructor(
     context: PeerContext,
-    cri: CriClient,
+    cri: CriConnection,
     daemon: { pid: number; ended: Promise<unknown>; version: string },
   ) {
     this.#context = context;
@@ -63,20 +70,20 @@ class Containerd implements Peer {
   /** Ends with StartContainer's reply: that call returns when the container runs. */
   async start(pod: string): Promise<void> {
     const config = podConfig(pod, this.#context);
-    const { pod_sandbox_id: sandbox } = await this.#cri.runtime('RunPodSandbox', { config });
-    const { container_id: container } = await this.#cri.runtime('CreateContainer', {
-      pod_sandbox_id: sandbox,
+    const { podSandboxId: sandbox } = await this.#cri.call('RunPodSandbox', { config });
+    const { containerId: container } = await this.#cri.call('CreateContainer', {
+      podSandboxId: sandbox,
       config: containerConfig(this.#context.workload),
-      sandbox_config: config,
+      sandboxConfig: config,
     });
-    await this.#cri.runtime('StartContainer', { container_id: container });
-    this.#pods.set(pod, { config, sandbox: sandbox!, container: container! });
+    await this.#cri.call('StartContainer', { containerId: container });
+    this.#pods.set(pod, { config, sandbox, container });
   }
 
   async verify(pod: string): Promise<void> {
     const { sandbox, container } = this.#pods.get(pod)!;
-    const { status } = await this.#cri.runtime('ContainerStatus', { container_id: container });
-    const found = await this.#cri.runtime('PodSandboxStatus', { pod_sandbox_id: sandbox });
+    const { status } = await this.#cri.call('ContainerStatus', { containerId: container });
+    const found = await this.#cri.call('PodSandboxStatus', { podSandboxId: sandbox });
     if (status?.state !== 'CONTAINER_RUNNING' || !found.status?.network?.ip)
       throw new PodwireError(
         'NOT_RUNNING',
@@ -87,9 +94,9 @@ class Containerd implements Peer {
   /** What a kubelet does: stop the container, stop the sandbox, remove the sandbox with what is in it. */
   async remove(pod: string): Promise<void> {
     const { sandbox, container } = this.#pods.get(pod)!;
-    await this.#cri.runtime('StopContainer', { container_id: container, timeout: graceSeconds });
-    await this.#cri.runtime('StopPodSandbox', { pod_sandbox_id: sandbox });
-    await this.#cri.runtime('RemovePodSandbox', { pod_sandbox_id: sandbox });
+    await this.#cri.call('StopContainer', { containerId: container, timeout: graceSeconds });
+    await this.#cri.call('StopPodSandbox', { podSandboxId: sandbox });
+    await this.#cri.call('RemovePodSandbox', { podSandboxId: sandbox });
     this.#pods.delete(pod);
   }
 
@@ -106,18 +113,18 @@ class Containerd implements Peer {
 }
 
 // What a kubelet asks for a Pod of quality "best effort".
-const runtimeDefault = { profile_type: 'RuntimeDefault' };
-const namespaces = { network: 'POD', pid: 'CONTAINER', ipc: 'POD' };
+const runtimeDefault: SecurityProfile = { profileType: 'RuntimeDefault' };
+const namespaces: NamespaceOption = { network: 'POD', pid: 'CONTAINER', ipc: 'POD' };
 
-function podConfig(pod: string, { folder, id }: PeerContext): object {
+function podConfig(pod: string, { folder, id }: PeerContext): Sent<SandboxMessage> {
   return {
     metadata: { name: pod, uid: `${pod}-uid`, namespace: 'default', attempt: 0 },
     hostname: pod,
-    log_directory: join(folder, 'pods', pod),
+    logDirectory: join(folder, 'pods', pod),
     labels: { 'io.kubernetes.pod.name': pod },
     linux: {
-      cgroup_parent: `/${peerCgroup(id)}`,
-      security_context: { namespace_options: namespaces, seccomp: runtimeDefault },
+      cgroupParent: `/${peerCgroup(id)}`,
+      securityContext: { namespaceOptions: namespaces, seccomp: runtimeDefault },
     },
   };
 }
@@ -129,19 +136,19 @@ const maskedPaths = [
 ];
 const readonlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
-function containerConfig({ imageRef, command }: Workload): object {
+function containerConfig({ imageRef, command }: Workload): Sent<ContainerMessage> {
   return {
     metadata: { name: 'main', attempt: 0 },
     image: { image: imageRef },
     command,
-    log_path: 'main.log',
+    logPath: 'main.log',
     labels: { 'io.kubernetes.container.name': 'main' },
     linux: {
-      resources: { cpu_shares: 2 },
-      security_context: {
-        namespace_options: namespaces,
-        masked_paths: maskedPaths,
-        readonly_paths: readonlyPaths,
+      resources: { cpuShares: 2 },
+      securityContext: {
+        namespaceOptions: namespaces,
+        maskedPaths: maskedPaths,
+        readonlyPaths: readonlyPaths,
         seccomp: runtimeDefault,
       },
     },
@@ -168,8 +175,8 @@ const conflist = ({ ipMasq }: PeerContext): string =>
     ],
   });
 
-async function versionOf(cri: CriClient): Promise<string> {
-  const { runtime_version: version } = await cri.runtime('Version', {});
+async function versionOf(cri: CriConnection): Promise<string> {
+  const { runtimeVersion: version } = await cri.call('Version', {});
   const { stdout } = await run({ argv: ['crun', '--version'] });
   return `${version}, crun ${/version\s+(\S+)/.exec(stdout)?.[1] ?? '?'}`;
 }

@@ -21,6 +21,8 @@ export interface DaemonFlags {
   defaultNotReadyTolerationSeconds?: string;
   defaultUnreachableTolerationSeconds?: string;
   runtime?: string;
+  runtimeEndpoint?: string;
+  cniConfDir?: string;
   nodeName?: string;
   nodeIp?: string;
   datastore?: string;
@@ -165,6 +167,8 @@ const passedOn: ReadonlyArray<readonly [keyof DaemonFlags, string]> = [
   ['defaultNotReadyTolerationSeconds', '--default-not-ready-toleration-seconds'],
   ['defaultUnreachableTolerationSeconds', '--default-unreachable-toleration-seconds'],
   ['runtime', '--runtime'],
+  ['runtimeEndpoint', '--runtime-endpoint'],
+  ['cniConfDir', '--cni-conf-dir'],
   ['nodeName', '--node-name'],
   ['nodeIp', '--node-ip'],
   ['datastore', '--datastore'],
@@ -180,7 +184,12 @@ const passedOn: ReadonlyArray<readonly [keyof DaemonFlags, string]> = [
 ];
 
 /** The daemon runs in another folder. */
-const isFile: ReadonlySet<keyof DaemonFlags> = new Set(['datastoreCa', 'datastoreCert', 'datastoreKey']);
+const isFile: ReadonlySet<keyof DaemonFlags> = new Set([
+  'datastoreCa',
+  'datastoreCert',
+  'datastoreKey',
+  'cniConfDir',
+]);
 
 function daemonArgv(context: Context, flags: DaemonFlags): [string, ...string[]] {
   const argv: [string, ...string[]] = [join(repoFolder(), 'bin/podwired')];

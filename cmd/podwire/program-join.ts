@@ -67,6 +67,11 @@ export function addNodeFlags(command: Command): void {
   command
     .option('--pod-cidr <cidr>', "this node's subnet, given by hand (default: one of the cluster's)")
     .addOption(new Option('--runtime <name>', 'OCI runtime').choices(['crun', 'runc']))
+    .option(
+      '--runtime-endpoint <socket>',
+      "run Pods under a container runtime by its CRI socket (unix:///run/containerd/containerd.sock); '': podwire's own",
+    )
+    .option('--cni-conf-dir <dir>', "where conflists are, the runtime's folder with --runtime-endpoint")
     .option('--node-name <name>', "this node's name (default: the host name)")
     .option(
       '--node-ip <ip>',

@@ -61,7 +61,7 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   let nodePort = 0;
   const annotations = { [machineAnnotation]: ensureMachineId(paths.pki) };
   const nodeOptions = { ...options, name, log, annotations, port: () => nodePort };
-  const ground = checkGround(nodeOptions);
+  const ground = await checkGround(nodeOptions);
   checkHost(options, clusterRanges(options));
   makeFolders(paths);
   const running = await prepareNode(nodeOptions, client, ground);

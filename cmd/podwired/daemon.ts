@@ -42,7 +42,7 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
     log,
     port: () => access.nodePort(),
   };
-  const ground = checkGround(nodeOptions);
+  const ground = await checkGround(nodeOptions);
   const ranges = clusterRanges(options);
   checkHost(options, ranges);
   rangeToLeave(paths, options.podCidr);

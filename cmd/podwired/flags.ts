@@ -18,7 +18,11 @@ export interface Flags extends RangeFlags, DatastoreFlags, ClusterFlags, Control
   readonly nodeName?: string;
   readonly nodeIp?: string;
   readonly runtime: 'crun' | 'runc';
+  /** A CRI socket: Pods run under the container runtime there; absent or '': under podwire's own. */
+  readonly runtimeEndpoint?: string;
   readonly cniBinDir?: readonly string[];
+  /** Where conflists are, for us and for a container runtime; absent: /etc/podwire/cni/net.d. */
+  readonly cniConfDir?: string;
   /** 0: no limit. */
   readonly podPidsLimit: number;
   readonly maxPods: number;

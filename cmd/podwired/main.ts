@@ -56,6 +56,15 @@ const program = new Command('podwired')
   .option('--node-ip <ip>', "the node's address (default: the one that the default route uses)")
   .addOption(new Option('--runtime <name>', 'OCI runtime').choices(['crun', 'runc']).default('crun'))
   .option(
+    '--runtime-endpoint <socket>',
+    "run Pods under a container runtime of this machine by its CRI socket, e.g. unix:///run/containerd/containerd.sock; '': under podwire's own",
+  )
+  .option(
+    '--cni-conf-dir <dir>',
+    "where conflists are (default: /etc/podwire/cni/net.d); with --runtime-endpoint: the runtime's, e.g. /etc/cni/net.d",
+    absolute,
+  )
+  .option(
     '--cni-bin-dir <dir...>',
     "where CNI plugins are looked for (default: podwire's own, then /opt/cni/bin)",
   )
@@ -126,7 +135,12 @@ function roleOf(role: Role | undefined): Role {
 
 try {
   const start = roleOf(asked) === 'agent' ? startAgent : startDaemon;
-  const daemon = await start({ ...flags, ...rememberedFlags(paths), ...given, paths }, log);
+  const options: Flags = { ...flags, ...rememberedFlags(paths), ...given };
+  const { cniConfDir } = options;
+  const daemon = await start(
+    { ...options, paths: cniConfDir ? { ...paths, cniConf: cniConfDir } : paths },
+    log,
+  );
   const stop = (signal: string) => {
     log.info({ signal }, 'stopping; Pods go on');
     daemon.close().then(

@@ -2,16 +2,13 @@
 // Assumes a Client (in process or over HTTP) and one daemon a root. Wiring only; each part decides itself.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Client } from '../../lib/api/client.ts';
 import { ApiError } from '../../lib/api/errors.ts';
 import type { Node, Pod } from '../../lib/api/types.ts';
 import { explainScript } from '../../lib/cni/explain.ts';
-import { Cni } from '../../lib/cni/runtime.ts';
-import type { ImageStore } from '../../lib/container/image-store.ts';
-import { createImageStore } from '../../lib/container/image-store.ts';
-import { createContainerRuntime } from '../../lib/container/runtime.ts';
+import type { ImageService } from '../../lib/container/cri.ts';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import { readIfThere } from '../../lib/kernel/files.ts';
 import { deleteLink } from '../../lib/kernel/link.ts';
@@ -24,7 +21,7 @@ import { keepNodeLease, nodeLeaseSeconds } from '../../lib/kubelet/node-lease.ts
 import { NodeStatusReporter } from '../../lib/kubelet/node-status.ts';
 import { NodeStreams } from '../../lib/kubelet/streams.ts';
 import { parseBackend } from '../../lib/node-network/backend-config.ts';
-import { bridgeName, generatedRanges, networkName, parsePodCidr } from '../../lib/node-network/conflist.ts';
+import { bridgeName, generatedRanges, parsePodCidr } from '../../lib/node-network/conflist.ts';
 import {
   type NetworkHealth,
   type NetworkReport,
@@ -32,11 +29,10 @@ import {
 } from '../../lib/node-network/health/health.ts';
 import type { NodeNetworkLog } from '../../lib/node-network/types.ts';
 import { type RunningNodeNetwork, startNodeNetwork } from '../../lib/node-network/loop.ts';
-import { CniNetwork } from '../../lib/sandbox/cni-network.ts';
-import { LocalRuntime } from '../../lib/sandbox/service.ts';
 import { setUpCgroups } from './cgroups.ts';
 import type { Flags } from './flags.ts';
-import { needProgram, nodeAmounts, nodeDns, nodeIp, pauseArgv, runtimeVersion } from './node-facts.ts';
+import { needProgram, nodeAmounts, nodeDns, nodeIp } from './node-facts.ts';
+import { type NodeRuntime, openRuntime } from './node-runtime.ts';
 import { decodeStaticPod } from './static-manifest.ts';
 import { version } from './version.ts';
 
@@ -52,13 +48,14 @@ export interface NodeOptions extends Flags {
 
 /** What is made before the API is there to be asked. */
 export interface NodeGround {
-  readonly programs: { readonly ociRuntime: string; readonly conmon: string };
   readonly ip: string;
+  /** Takes up what runs this node's containers. */
+  readonly runtime: () => Promise<NodeRuntime>;
 }
 
 export interface RunningNode {
   readonly kubelet: Kubelet;
-  readonly images: ImageStore;
+  readonly images: ImageService;
   readonly streams: NodeStreams;
   /** The network of a Pod of this node, as commands. @throws ApiError NotFound */
   explain(pod: Pod): string;
@@ -73,15 +70,12 @@ export interface RunningNode {
 }
 
 /** What is missing is told before anything is touched. @throws PodwireError */
-export function checkGround(options: NodeOptions): NodeGround {
+export async function checkGround(options: NodeOptions): Promise<NodeGround> {
   if (options.podCidr !== undefined) parsePodCidr(options.podCidr);
-  const ground = {
-    ip: nodeIp(options.nodeIp),
-    programs: { ociRuntime: needProgram(options.runtime), conmon: needProgram('conmon') },
-  };
   parseBackend(options.networkBackend ?? 'vxlan');
-  for (const name of ['ip', 'nft', 'unshare', 'nsenter', 'start-stop-daemon']) needProgram(name);
-  return ground;
+  const ip = nodeIp(options.nodeIp);
+  for (const name of ['ip', 'nft']) needProgram(name);
+  return { ip, runtime: await openRuntime(options) };
 }
 
 export async function prepareNode(
@@ -93,8 +87,8 @@ export async function prepareNode(
   await prepareKernel(options);
   let network: RunningNodeNetwork | undefined;
   let health: NetworkHealth | undefined;
-  const { runtime, images } = makeRuntime(options, ground.programs);
-  await images.recover();
+  const nodeRuntime = await ground.runtime();
+  const { runtime, images } = nodeRuntime;
   const dns = nodeDns(options.clusterDns, options.clusterDomain);
   const node = {
     name,
@@ -122,13 +116,13 @@ export async function prepareNode(
       ip: ground.ip,
       ...(options.podCidr === undefined ? {} : { podCidrs: parsePodCidr(options.podCidr) }),
       version,
-      runtimeVersion: await runtimeVersion(options.runtime, ground.programs.ociRuntime),
+      runtimeVersion: nodeRuntime.version,
       maxPods: options.maxPods,
       port: options.port,
       ...(options.annotations ? { annotations: options.annotations } : {}),
     };
     const { signal } = stop;
-    const notReady = (): string | undefined => network?.notReady();
+    const notReady = (): string | undefined => nodeRuntime.notReady() ?? network?.notReady();
     const status = new NodeStatusReporter({ client, input, notReady, log, signal });
     await leaveOldRange(paths, await status.register());
     keepNodeLease({
@@ -161,7 +155,7 @@ export async function prepareNode(
     images,
     streams,
     networkReport,
-    explain: (pod) => explain(paths, runtime, pod),
+    explain: (pod) => explain(options, nodeRuntime.networkTrace(runtimeUid(pod)), pod),
     recover: () => kubelet.recover(),
     start,
     close,
@@ -221,35 +215,13 @@ function nodeTrace(paths: NodePaths): Trace {
 
 const nodeTraceFile = (paths: NodePaths): string => join(paths.run, 'network-trace.jsonl');
 
-function makeRuntime(
-  options: NodeOptions,
-  programs: { readonly ociRuntime: string; readonly conmon: string },
-): { runtime: LocalRuntime; images: ImageStore } {
-  const { paths, log } = options;
-  const images = createImageStore({ paths });
-  const containers = createContainerRuntime({
-    paths,
-    images,
-    ...programs,
-    onWarning: (podUid, message) => log.warn({ podUid }, message),
-  });
-  const pluginDirs = options.cniBinDir ?? [ownPlugins(), '/opt/cni/bin', '/usr/lib/cni'];
-  const isOwn = (name: string): boolean => name === networkName(paths.tag);
-  const network = new CniNetwork(new Cni({ pluginDirs, cacheDir: paths.cni }), paths.cniConf, isOwn);
-  const warn = (message: string, error: unknown) => log.warn({ err: error }, message);
-  return { runtime: new LocalRuntime({ paths, network, pauseArgv: pauseArgv(), warn }, containers), images };
-}
-
-/** dist/cni of this checkout, whether podwired runs as source or bundled. */
-function ownPlugins(): string {
-  let folder = import.meta.dirname;
-  while (!existsSync(join(folder, 'dist/cni')) && folder !== '/') folder = dirname(folder);
-  return join(folder, 'dist/cni');
-}
-
-function explain(paths: NodePaths, runtime: LocalRuntime, pod: Pod): string {
-  const trace = runtime.networkTrace(runtimeUid(pod));
+function explain({ paths, runtimeEndpoint }: NodeOptions, trace: string | undefined, pod: Pod): string {
   const { namespace, name } = pod.metadata;
+  if (trace === undefined && runtimeEndpoint && !pod.spec.hostNetwork)
+    throw new ApiError(
+      'NotFound',
+      `pod "${namespace}/${name}": the container runtime ran the CNI plugins, and kept no record of it`,
+    );
   if (trace === undefined)
     throw new ApiError(
       'NotFound',

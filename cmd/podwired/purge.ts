@@ -10,6 +10,7 @@ import { settleAll } from '../../lib/exec/errors.ts';
 import { removeCgroup, undoPrepareCgroups } from '../../lib/kernel/cgroup.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import type { Kubelet } from '../../lib/kubelet/kubelet.ts';
+import { removeDefaultConflist } from '../../lib/node-network/conflist.ts';
 import { removeNodeNetwork } from '../../lib/node-network/node-network.ts';
 import { readCgroupPreparation } from './cgroups.ts';
 import { forgetFlags } from './flags.ts';
@@ -30,6 +31,7 @@ export async function purgeNode({ paths, client, kubelet, nodeName, log }: Purge
     () => removePods(client, nodeName),
     () => kubelet.drain(podsMs),
     () => removeNodeNetwork({ paths }),
+    () => removeDefaultConflist(paths),
     () => removeCgroup(paths.cgroup),
     () => undoPrepareCgroups(readCgroupPreparation(paths)),
     () => rmSync(join(paths.run, 'cgroups.json'), { force: true }),

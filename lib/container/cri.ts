@@ -1,5 +1,5 @@
 // The face between the kubelet and whatever runs Pods, in the words of the Kubernetes CRI (runtime.v1), so that
-// the local runtime (lib/sandbox, lib/container) and, one day, containerd's CRI socket stand behind one interface.
+// the local runtime (lib/sandbox, lib/container) and a container runtime's CRI socket (lib/cri) stand behind one interface.
 // Assumes: ids are unique for ever; every call may be repeated; list calls answer from memory, O(objects).
 import type { ExecSession } from '../exec/session.ts';
 import type { StepClock } from '../exec/step-clock.ts';
@@ -222,7 +222,7 @@ export interface Image {
   /** Digest of the manifest, `sha256:…`; '' for localhost/host. */
   readonly id: string;
   readonly sizeBytes: number;
-  /** RFC 3339; when it was pulled or imported here. */
+  /** RFC 3339; when it was pulled or imported here. '' where the runtime does not tell. */
   readonly pulledAt: string;
 }
 
@@ -232,7 +232,7 @@ export interface ImageService {
   status(ref: string): Promise<Image | undefined>;
   /** Fetches from a registry and unpacks. One fetch a reference at a time, however many ask. */
   pull(ref: string, onProgress?: (line: string) => void): Promise<Image>;
-  /** Brings in a docker-archive or oci-archive file under the names it carries (or `ref`). */
+  /** Brings in a docker-archive or oci-archive file under the names it carries (or `ref`). The CRI has no call for it. */
   importArchive(
     path: string,
     options?: { ref?: string; onProgress?: (line: string) => void },

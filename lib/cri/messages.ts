@@ -69,7 +69,7 @@ export interface ContainerMessage {
   readonly tty: boolean;
   readonly linux: {
     readonly resources: Readonly<Record<string, number | Labels>>;
-    readonly securityContext: Readonly<Record<string, unknown>>;
+    readonly securityContext: Readonly<Record<string, boolean | string | object>>;
   };
 }
 
@@ -137,6 +137,11 @@ type OfImage = { readonly image: { readonly image: string } };
 type Selector = { readonly filter: { readonly labelSelector: Labels } };
 type Nothing = Record<never, never>;
 
+/** As it is sent: fields may be left out. */
+export type Sent<T> = T extends readonly unknown[] | string | number | boolean
+  ? T
+  : { readonly [K in keyof T]?: Sent<T[K]> };
+
 /** Method → request and response. */
 export interface Calls {
   Version: {
@@ -144,7 +149,7 @@ export interface Calls {
     response: { runtimeName: string; runtimeVersion: string; runtimeApiVersion: string };
   };
   Status: { request: Nothing; response: RemoteStatus };
-  RunPodSandbox: { request: { config: SandboxMessage }; response: OfSandbox };
+  RunPodSandbox: { request: { config: Sent<SandboxMessage> }; response: OfSandbox };
   StopPodSandbox: { request: OfSandbox; response: Nothing };
   RemovePodSandbox: { request: OfSandbox; response: Nothing };
   PodSandboxStatus: {
@@ -159,7 +164,7 @@ export interface Calls {
   };
   ListPodSandbox: { request: Selector; response: { items: readonly RemoteSandbox[] } };
   CreateContainer: {
-    request: OfSandbox & { config: ContainerMessage; sandboxConfig: SandboxMessage };
+    request: OfSandbox & { config: Sent<ContainerMessage>; sandboxConfig: Sent<SandboxMessage> };
     response: OfContainer;
   };
   StartContainer: { request: OfContainer; response: Nothing };

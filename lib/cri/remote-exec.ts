@@ -10,7 +10,7 @@ import { Relay } from '../exec/session.ts';
 import { CriError } from './connection.ts';
 import { SpdyConnection, type SpdyStream } from './spdy.ts';
 
-const protocolName = 'v4.remotecommand.k8s.io';
+const protocolName = 'v4.channel.k8s.io';
 const upgradeMs = 30_000;
 /** A command that could not be run, in the shells' words. */
 export const cannotRun = 126;

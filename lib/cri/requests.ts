@@ -175,7 +175,12 @@ function resources({ config, unified }: ContainerInput): ContainerMessage['linux
   };
 }
 
-function securityContext({ config, sandbox, image, features }: ContainerInput): Record<string, unknown> {
+function securityContext({
+  config,
+  sandbox,
+  image,
+  features,
+}: ContainerInput): Record<string, boolean | string | object> {
   const { security } = config;
   if (security.supplementalGroupsPolicy === 'Strict' && !features.strictGroups)
     refuse(config, 'supplementalGroupsPolicy Strict: the container runtime cannot do it');

@@ -1,7 +1,7 @@
 // The default Pod network as a CNI conflist: one bridge with the node's Pod range behind it.
 // Assumes masquerade is the node's (node-network.ts), so the plugin does none. lo is not in the list: it comes up with
 // the namespace (kernel/netns.ts), at no cost of a plugin run. A person's own conflist in the folder wins.
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatCidr } from '../cni/address.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
@@ -39,7 +39,9 @@ export const networkName = (tag: string): string => (tag === '' ? 'podwire' : `p
 export function defaultConflist({ tag, podCidr, bridge, dataDir, mtu }: DefaultNetwork): object {
   const cidrs = parsePodCidr(podCidr);
   return {
-    cniVersion: '1.1.0',
+    // Who knows several takes the best of them; containerd 1.6 and podman 4 know the first only, and none after it.
+    cniVersion: '1.0.0',
+    cniVersions: ['1.0.0', '1.1.0'],
     name: networkName(tag),
     plugins: [
       {
@@ -62,10 +64,22 @@ export function defaultConflist({ tag, podCidr, bridge, dataDir, mtu }: DefaultN
   };
 }
 
+/** Takes the conflist away that podwire wrote; one that somebody changed stays. Repeatable. */
+export function removeDefaultConflist(paths: NodePaths): void {
+  const [file, copy] = conflistFiles(paths);
+  if (existsSync(file) && readIfThere(file) === readIfThere(copy)) rmSync(file);
+  rmSync(copy, { force: true });
+}
+
+const conflistFiles = (paths: NodePaths): [string, string] => [
+  join(paths.cniConf, '10-podwire.conflist'),
+  join(paths.cni, 'generated.conflist'),
+];
+
 /** The node's subnets as podwire last wrote them into a conflist, with a comma between; undefined when it never did. */
 export function generatedRanges(paths: NodePaths): string | undefined {
   try {
-    const text = readIfThere(join(paths.cni, 'generated.conflist')) ?? '{}';
+    const text = readIfThere(conflistFiles(paths)[1]) ?? '{}';
     const { plugins } = JSON.parse(text) as { plugins?: { ipam?: { ranges?: { subnet: string }[][] } }[] };
     return plugins?.[0]?.ipam?.ranges?.map(([range]) => range?.subnet).join();
   } catch {
@@ -83,8 +97,7 @@ export function writeDefaultConflist(
 ): string | undefined {
   mkdirSync(paths.cniConf, { recursive: true, mode: 0o755 });
   mkdirSync(paths.cni, { recursive: true, mode: 0o700 });
-  const file = join(paths.cniConf, '10-podwire.conflist');
-  const copy = join(paths.cni, 'generated.conflist');
+  const [file, copy] = conflistFiles(paths);
   const present = readdirSync(paths.cniConf).filter((name) => /\.(conflist|conf|json)$/.test(name));
   const own = present.length === 1 && existsSync(file) && readIfThere(file) === readIfThere(copy);
   if (present.length > 0 && !own) return undefined;

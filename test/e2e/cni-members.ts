@@ -5,8 +5,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { peerCgroup } from '../../bench/lib/cell.ts';
 import { endProcess, until } from '../../bench/lib/wait.ts';
-import type { CriClient } from '../../bench/peers/cri.ts';
 import type { Workload } from '../../bench/peers/peer.ts';
+import type { CriConnection } from '../../lib/cri/connection.ts';
+import type { NamespaceOption } from '../../lib/cri/messages.ts';
 import { type DetachedProcess, startDetached } from '../../lib/exec/detached.ts';
 import { run } from '../../lib/exec/exec.ts';
 
@@ -50,37 +51,37 @@ export function netnsOf(name: string): string {
   throw new Error(`no process of ${name}`);
 }
 
-export function criMember(name: string, { folder, id, workload }: Place, cri: CriClient): Member {
+export function criMember(name: string, { folder, id, workload }: Place, cri: CriConnection): Member {
   let sandbox: string | undefined;
   return {
     name,
     async start() {
-      const options = { network: 'POD', pid: 'CONTAINER', ipc: 'POD' };
+      const options: NamespaceOption = { network: 'POD', pid: 'CONTAINER', ipc: 'POD' };
       const config = {
         metadata: { name, uid: `${name}-uid`, namespace: 'default', attempt: 0 },
         hostname: name,
-        log_directory: join(folder, 'pods', name),
-        linux: { cgroup_parent: `/${peerCgroup(id)}`, security_context: { namespace_options: options } },
+        logDirectory: join(folder, 'pods', name),
+        linux: { cgroupParent: `/${peerCgroup(id)}`, securityContext: { namespaceOptions: options } },
       };
-      const reply = await cri.runtime('RunPodSandbox', { config });
-      sandbox = reply.pod_sandbox_id;
-      const container = await cri.runtime('CreateContainer', {
-        pod_sandbox_id: sandbox,
+      const reply = await cri.call('RunPodSandbox', { config });
+      sandbox = reply.podSandboxId;
+      const container = await cri.call('CreateContainer', {
+        podSandboxId: sandbox,
         config: {
           metadata: { name: 'main', attempt: 0 },
           image: { image: workload.imageRef },
           command: serving(name),
-          log_path: 'main.log',
-          linux: { security_context: { namespace_options: options } },
+          logPath: 'main.log',
+          linux: { securityContext: { namespaceOptions: options } },
         },
-        sandbox_config: config,
+        sandboxConfig: config,
       });
-      await cri.runtime('StartContainer', { container_id: container.container_id });
+      await cri.call('StartContainer', { containerId: container.containerId });
     },
     async stop() {
       if (!sandbox) return;
-      await cri.runtime('StopPodSandbox', { pod_sandbox_id: sandbox });
-      await cri.runtime('RemovePodSandbox', { pod_sandbox_id: sandbox });
+      await cri.call('StopPodSandbox', { podSandboxId: sandbox });
+      await cri.call('RemovePodSandbox', { podSandboxId: sandbox });
       sandbox = undefined;
     },
   };

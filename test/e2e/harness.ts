@@ -10,10 +10,25 @@ import { type CommandResult, run } from '../../lib/exec/exec.ts';
 import { cgroupProcs } from '../../lib/kernel/cgroup.ts';
 import { listMounts } from '../../lib/kernel/mount.ts';
 import { type NodePaths, nodePaths } from '../../lib/kernel/paths.ts';
+import { startContainerd, type TestContainerd, testImage } from './containerd.ts';
 
 const repo = join(import.meta.dirname, '../..');
 
+/** What runs the containers of nodes under test. */
+export const runtimes = ['crun', 'runc', 'containerd'] as const;
+export type TestRuntime = (typeof runtimes)[number];
+
+/** PODWIRE_TEST_RUNTIME runs a whole suite under another one (npm run test:runtimes). */
+export const testRuntime = (process.env.PODWIRE_TEST_RUNTIME ?? 'crun') as TestRuntime;
+if (!runtimes.includes(testRuntime)) throw new Error(`PODWIRE_TEST_RUNTIME: one of ${runtimes.join(', ')}`);
+
+/** Of a test that is about podwire's own runtime; for tap's `skip`. */
+export const ownRuntimeOnly =
+  testRuntime === 'containerd' ? "about podwire's own runtime, and this is containerd" : false;
+
 export interface TestNode {
+  readonly runtime: TestRuntime;
+  readonly containerd: TestContainerd | undefined;
   readonly paths: NodePaths;
   readonly client: HttpClient;
   /** Runs the CLI against this node; never throws for an exit code. */
@@ -33,27 +48,37 @@ export const allCodes = Array.from({ length: 256 }, (_, code) => code);
 /** Starts a node; it is taken down, and looked for leftovers, when the test ends. podCidr '': of the cluster's range. */
 export async function startNode(
   t: Test,
-  options: { podCidr?: string; flags?: readonly string[] } = {},
+  options: { podCidr?: string; flags?: readonly string[]; runtime?: TestRuntime } = {},
 ): Promise<TestNode> {
-  const { podCidr = '10.201.0.0/24', flags = [] } = options;
+  const { podCidr = '10.201.0.0/24', flags = [], runtime = testRuntime } = options;
   const root = mkdtempSync('/tmp/podwire-e2e-');
   const paths = nodePaths(root);
   const names = new Set<string>();
   const before = new Set(netnsNames());
+  const containerd = runtime === 'containerd' ? await startContainerd(t, paths.cniConf) : undefined;
+  const runtimeFlags = containerd
+    ? ['--runtime-endpoint', `unix://${containerd.socket}`]
+    : runtime === 'crun'
+      ? []
+      : ['--runtime', runtime];
+  // Where containers need an image, one with a shell stands for the machine's root.
+  const fitted = (text: string): string => (containerd ? text.replaceAll('localhost/host', testImage) : text);
   const podwire = (args: readonly string[], input?: string): Promise<CommandResult> =>
     run({
       argv: [join(repo, 'bin/podwire'), '--root', root, ...args],
       okCodes: allCodes,
       timeoutMs: 90_000,
-      ...(input === undefined ? {} : { input }),
+      ...(input === undefined ? {} : { input: fitted(input) }),
     });
   const up = async (): Promise<void> => {
     const subnet = podCidr === '' ? [] : ['--pod-cidr', podCidr];
-    const { exitCode, stderr, stdout } = await podwire(['up', ...subnet, ...flags]);
+    const { exitCode, stderr, stdout } = await podwire(['up', ...subnet, ...runtimeFlags, ...flags]);
     if (exitCode !== 0) throw new Error(`podwire up: ${stderr}${stdout}`);
   };
   const client = new HttpClient({ socketPath: paths.socket });
   const node: TestNode = {
+    runtime,
+    containerd,
     paths,
     client,
     podwire,
@@ -184,7 +209,9 @@ export function leftovers(paths: NodePaths): string[] {
 
 /** Namespaces of Pods with these names that were not there before. */
 function podNetns(names: ReadonlySet<string>, before: ReadonlySet<string>): string[] {
-  const ofPods = netnsNames().filter((netns) => names.has(netns.replace(/-[0-9a-f]{10}$/, '')));
+  const ofPods = netnsNames().filter(
+    (netns) => names.has(netns.replace(/-[0-9a-f]{10}$/, '')) || netns.startsWith('cni-'),
+  );
   return ofPods.filter((netns) => !before.has(netns)).map((netns) => `netns ${netns}`);
 }
 

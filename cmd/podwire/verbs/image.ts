@@ -41,7 +41,7 @@ export function imageTable(images: readonly Image[], how: { now: number; width: 
       tag,
       id,
       image.id === '' ? '-' : bytes(image.sizeBytes),
-      image.id === '' ? '-' : age(image.pulledAt, how.now),
+      image.pulledAt === '' || image.id === '' ? '-' : age(image.pulledAt, how.now),
     ];
   });
   return renderTable(['IMAGE', 'TAG', 'IMAGE ID', 'SIZE', 'AGE'], rows);

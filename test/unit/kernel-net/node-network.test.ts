@@ -49,7 +49,8 @@ t.test('the default conflist', async (t) => {
     mtu: 1400,
   });
   t.strictSame(conflist, {
-    cniVersion: '1.1.0',
+    cniVersion: '1.0.0',
+    cniVersions: ['1.0.0', '1.1.0'],
     name: 'podwire',
     plugins: [
       {
