@@ -53,7 +53,10 @@ const program = new Command('podwired')
   .option('--service-cidr <cidr>', 'the addresses of Services', rangeDefaults.serviceCidr)
   .option('--pod-cidr <cidr>', "this node's subnet, given by hand (default: one of the cluster's)")
   .option('--node-name <name>', "the node's name (default: the host name)")
-  .option('--node-ip <ip>', "the node's address (default: the one that the default route uses)")
+  .option(
+    '--node-ip <ip>',
+    "the node's address (default: that of the default route, unless NAT gives every machine the same)",
+  )
   .addOption(new Option('--runtime <name>', 'OCI runtime').choices(['crun', 'runc']).default('crun'))
   .option(
     '--runtime-endpoint <socket>',

@@ -1,8 +1,14 @@
 // What the daemon finds out about its machine at start: name, address, DNS, pause program, runtime version.
 // Assumes /proc and /etc of a Linux machine. A few file reads and one process, once.
-import { statfsSync } from 'node:fs';
+import { existsSync, statfsSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { availableParallelism, hostname, networkInterfaces, totalmem } from 'node:os';
+import {
+  availableParallelism,
+  hostname,
+  type NetworkInterfaceInfo,
+  networkInterfaces,
+  totalmem,
+} from 'node:os';
 import { type Cidr, parseCidr } from '../../lib/cni/address.ts';
 import {
   type ClusterRanges,
@@ -50,7 +56,7 @@ export function hostNetworks(): HostNetwork[] {
   );
 }
 
-/** The address given, or the IPv4 address of the default route's interface, else the first that is not loopback, else 127.0.0.1. */
+/** The address given, else one that the machine has. @throws PodwireError BAD_NODE_IP */
 export function nodeIp(given: string | undefined): string {
   if (given !== undefined && isIP(given) === 0)
     throw new PodwireError(
@@ -59,11 +65,26 @@ export function nodeIp(given: string | undefined): string {
     );
   if (given !== undefined) return given;
   const interfaces = networkInterfaces();
-  const first = (name: string | undefined): string | undefined =>
-    name === undefined
-      ? undefined
-      : interfaces[name]?.find((address) => address.family === 'IPv4' && !address.internal)?.address;
-  return first(defaultRouteDevice()) ?? Object.keys(interfaces).map(first).find(Boolean) ?? '127.0.0.1';
+  const onLink = Object.keys(interfaces).filter((name) => existsSync(`/sys/class/net/${name}/device`));
+  return chooseAddress(interfaces, { byDefault: defaultRouteDevice(), onLink });
+}
+
+/** What the NAT of VirtualBox and of qemu gives to every machine: no other machine reaches one by it. */
+const everyMachines = '10.0.2.15';
+
+/**
+ * The IPv4 address of the default route's interface; where every machine has that one, the first of a real network card;
+ * else the first that is not loopback, else 127.0.0.1. Pure.
+ */
+export function chooseAddress(
+  interfaces: NodeJS.Dict<NetworkInterfaceInfo[]>,
+  { byDefault, onLink }: { readonly byDefault: string | undefined; readonly onLink: readonly string[] },
+): string {
+  const first = (name: string): string | undefined =>
+    interfaces[name]?.find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
+  const known = [...(byDefault === undefined ? [] : [byDefault]), ...onLink].map(first);
+  const all = [...known, ...Object.keys(interfaces).map(first)].filter((one) => one !== undefined);
+  return known.find((one) => one !== undefined && one !== everyMachines) ?? all[0] ?? '127.0.0.1';
 }
 
 /** Pods' DNS; a resolver on loopback (systemd-resolved) is no use to a Pod, so its upstream list is taken. */

@@ -13,8 +13,7 @@ const [one, two] = (await startLab(t, { machines: 2 })) as [Machine, Machine];
 const pods = ['echo1', 'echo2'] as const;
 const ranges = ['--cluster-cidr', '10.244.0.0/16,fd00:244::/48', '--service-cidr', '10.96.0.0/12'];
 const patience = ['--node-monitor-grace-period', '20', '--default-unreachable-toleration-seconds', '5'];
-const serve = (...more: string[]): Promise<void> =>
-  install(one, '--node-ip', one.ip, ...ranges, ...patience, ...more);
+const serve = (...more: string[]): Promise<void> => install(one, ...ranges, ...patience, ...more);
 const seconds = (value: number): string => `${value.toFixed(1)} s`;
 
 t.test('podwired server, podwire token create, podwire join', { bail: true }, async (t) => {
@@ -41,7 +40,7 @@ t.test('Pod to Pod across by VXLAN', async (t) => {
   t.comment(
     `the first answer across ${seconds(await eventually('flows', () => flows(one, pods), Boolean))} later`,
   );
-  await flowsWork(t, one, pods, 1450);
+  await flowsWork(t, one, { pods, mtu: 1450 });
 });
 
 const vtepMac = async (vm: Machine): Promise<string> =>
@@ -55,7 +54,7 @@ t.test('a node is rebooted', async (t) => {
   await until(one, 'echo2', isRunning);
   t.comment(`flows again ${seconds(await eventually('flows', () => flows(one, pods), Boolean))} later`);
   t.equal(await vtepMac(two), mac, 'the same VTEP');
-  await flowsWork(t, one, pods, 1450);
+  await flowsWork(t, one, { pods, mtu: 1450 });
 });
 
 async function removeAll(): Promise<void> {
@@ -73,11 +72,16 @@ async function changeTo(t: Test, backend: BackendName): Promise<void> {
   t.comment(`flows ${seconds(await eventually('flows', () => flows(one, pods), Boolean))} later`);
 }
 
-for (const { backend, mtu } of [
-  { backend: 'host-gw', mtu: 1500 },
-  { backend: 'wireguard', mtu: 1440 },
-  { backend: 'ipip', mtu: 1480 },
-  { backend: 'vxlan', mtu: 1450 },
+/** `TYPE NAME` of what backends make; tunl0 is the kernel's own. */
+const overlayLinks = `for type in vxlan wireguard ipip; do
+  ip -br link show type $type | awk -v type=$type '$1 !~ /^tunl0/ {sub("@.*", "", $1); print type, $1}'
+done`;
+
+for (const { backend, mtu, families } of [
+  { backend: 'host-gw', mtu: 1500, families: [4, 6] },
+  { backend: 'wireguard', mtu: 1440, families: [4, 6] },
+  { backend: 'ipip', mtu: 1480, families: [4] },
+  { backend: 'vxlan', mtu: 1450, families: [4, 6] },
 ] as const)
   t.test(`by ${backend}`, async (t) => {
     await changeTo(t, backend);
@@ -87,7 +91,16 @@ for (const { backend, mtu } of [
         String(mtu),
         `${vm.name}: a Pod's MTU`,
       );
-    await flowsWork(t, one, pods, mtu);
+    await flowsWork(t, one, { pods, mtu, families });
+    const links = await two.sh(overlayLinks);
+    t.match(
+      links,
+      backend === 'host-gw' ? /^$/ : new RegExp(`^${backend} \\S+$`),
+      'nothing of the one before',
+    );
+    const { stdout: said } = await one.podwire('network', 'status');
+    const isSaid = /ipip carries IPv4 only/.test(said);
+    t.equal(isSaid, families.length === 1, 'a family that is not carried is told', { said });
   });
 
 t.test('a node is lost, and comes back', async (t) => {
@@ -110,7 +123,7 @@ t.test('a node is lost, and comes back', async (t) => {
   await until(one, 'leaving', (pod) => pod === undefined);
   await until(one, 'echo2', isRunning);
   t.comment(`flows again ${seconds(await eventually('flows', () => flows(one, pods), Boolean))} later`);
-  await flowsWork(t, one, pods, 1450);
+  await flowsWork(t, one, { pods, mtu: 1450 });
 });
 
 t.test('down --pods leaves nothing', async (t) => {

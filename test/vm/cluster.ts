@@ -84,7 +84,7 @@ function questions(addresses: readonly string[], mtu: number): Question[] {
     { kind: 'http', to, out: 1_000_000 },
     { kind: 'http', to, out: 1, back: 1_000_000 },
     { kind: 'udp', to, out: 4 },
-    { kind: 'udp', to, out: mtu - (to.includes(':') ? 48 : 28) },
+    { kind: 'udp', to, out: mtu - (familyOf(to) === 6 ? 48 : 28) },
     { kind: 'udp', to, out: 5000 },
   ]);
 }
@@ -92,21 +92,28 @@ function questions(addresses: readonly string[], mtu: number): Question[] {
 const addressesOf = async (vm: Machine, pod: string): Promise<string[]> =>
   ((await getPod(vm, pod))?.status?.podIPs ?? []).map(({ ip }) => ip);
 
+export interface Between {
+  readonly pods: readonly [string, string];
+  /** Of a Pod's eth0. */
+  readonly mtu: number;
+  /** Those that the backend carries; both unless told. */
+  readonly families?: readonly (4 | 6)[];
+}
+
+const familyOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4);
+
 /** Each Pod asks the other: all arrives whole, and the one asked sees the asker's own address. */
-export async function flowsWork(
-  t: Test,
-  vm: Machine,
-  pods: readonly [string, string],
-  mtu: number,
-): Promise<void> {
+export async function flowsWork(t: Test, vm: Machine, between: Between): Promise<void> {
+  const { pods, mtu, families = [4, 6] } = between;
   for (const [from, to] of [pods, [pods[1], pods[0]]] as const) {
     const own = await addressesOf(vm, from);
-    const asked = questions(await addressesOf(vm, to), mtu);
-    const family = (address: string): boolean => address.includes(':');
+    const others = (await addressesOf(vm, to)).filter((address) => families.includes(familyOf(address)));
+    t.equal(others.length, families.length, `${to} has an address of each family`);
+    const asked = questions(others, mtu);
     t.strictSame(
       await ask(vm.api, from, asked),
       asked.map(({ kind, to, out, back = 0 }) => {
-        const seen = own.find((address) => family(address) === family(to));
+        const seen = own.find((address) => familyOf(address) === familyOf(to));
         return kind === 'http' ? `${seen} ${out} ${back}` : `${seen} ${out}`;
       }),
       `${from} to ${to}: http and udp, small and large, from its own address`,
