@@ -129,7 +129,6 @@ t.test('a node is lost, and comes back', async (t) => {
 t.test('down --pods leaves nothing', async (t) => {
   await removeAll();
   for (const vm of [two, one]) {
-    await vm.sh('systemctl disable podwired');
     const { exitCode, stdout, stderr } = await vm.podwire('down', '--pods');
     t.equal(exitCode, 0, stdout + stderr);
     t.same(await traces(vm), [], `${vm.name}: nothing is left`);
