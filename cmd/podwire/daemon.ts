@@ -35,6 +35,8 @@ export interface DaemonFlags {
   advertiseAddress?: string;
   networkBackend?: string;
   logLevel?: string;
+  containerLogMaxSize?: string;
+  containerLogMaxFiles?: string;
 }
 
 export type Health = 'ready' | 'starting' | 'absent';

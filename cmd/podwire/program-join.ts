@@ -85,5 +85,10 @@ export function addNodeFlags(command: Command): void {
       '--allowed-unsafe-sysctls <names>',
       'sysctls that Pods may set beside the safe ones, e.g. net.core.*',
     )
+    .option(
+      '--container-log-max-size <quantity>',
+      "a container's log is put aside at that size (default: 10Mi)",
+    )
+    .option('--container-log-max-files <n>', "files of a container's log that are kept (default: 5)")
     .option('--log-level <level>', 'debug, info, warn or error');
 }

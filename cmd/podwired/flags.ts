@@ -26,6 +26,9 @@ export interface Flags extends RangeFlags, DatastoreFlags, ClusterFlags, Control
   /** 0: no limit. */
   readonly podPidsLimit: number;
   readonly maxPods: number;
+  /** A quantity: a container's log of that size is put aside. */
+  readonly containerLogMaxSize: string;
+  readonly containerLogMaxFiles: number;
   readonly allowedUnsafeSysctls?: readonly string[];
   readonly clusterDns: readonly string[];
   readonly clusterDomain: string;

@@ -3,6 +3,7 @@
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
+import { isQuantity, quantityValue } from '../../lib/api/quantity.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
 import { rangeDefaults } from '../../lib/controllers/cluster-ranges.ts';
 import { isMember } from '../../lib/pki/membership.ts';
@@ -18,6 +19,17 @@ function positive(text: string): number {
   if (!Number.isInteger(value) || value < 0)
     throw new InvalidArgumentError('expected a whole number, 0 or more');
   return value;
+}
+
+function atLeastTwo(text: string): number {
+  if (positive(text) < 2) throw new InvalidArgumentError('expected 2 or more');
+  return Number(text);
+}
+
+function sizeQuantity(text: string): string {
+  if (!isQuantity(text) || quantityValue(text) < 1)
+    throw new InvalidArgumentError('expected a size such as 10Mi');
+  return text;
 }
 
 /** Flags are remembered: a later start may have another working folder. */
@@ -73,6 +85,18 @@ const program = new Command('podwired')
   )
   .option('--pod-pids-limit <n>', 'processes a Pod may have; 0: no limit', positive, 0)
   .option('--max-pods <n>', 'Pods this node takes', positive, 250)
+  .option(
+    '--container-log-max-size <quantity>',
+    "a container's log of that size is put aside, and a new one begun",
+    sizeQuantity,
+    '10Mi',
+  )
+  .option(
+    '--container-log-max-files <n>',
+    "files of a container's log that are kept, 2 or more; older ones are compressed",
+    atLeastTwo,
+    5,
+  )
   .option(
     '--allowed-unsafe-sysctls <names>',
     'sysctls that Pods may set beside the safe ones, e.g. net.core.*,kernel.msgmax',

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Client } from '../../lib/api/client.ts';
 import { ApiError } from '../../lib/api/errors.ts';
+import { quantityValue } from '../../lib/api/quantity.ts';
 import type { Node, Pod } from '../../lib/api/types.ts';
 import { explainScript } from '../../lib/cni/explain.ts';
 import type { ImageService } from '../../lib/container/cri.ts';
@@ -107,6 +108,10 @@ export async function prepareNode(
     node,
     log,
     decodePod: decodeStaticPod,
+    logLimits: {
+      maxBytes: quantityValue(options.containerLogMaxSize),
+      maxFiles: options.containerLogMaxFiles,
+    },
     networkNotReady: () => (network ? network.notReady() : 'the network has not been started'),
   });
   const stop = new AbortController();

@@ -50,8 +50,12 @@ function sessionOver(socket: WebSocket): RemoteExec {
   // What came before a listener was set waits, so that no byte is lost.
   const early: Record<1 | 2, Buffer[]> = { 1: [], 2: [] };
   const listening = { 1: false, 2: false };
-  const send = (channel: number, payload: Buffer): void => {
-    if (socket.readyState === WebSocket.OPEN) socket.send(Buffer.concat([Buffer.of(channel), payload]));
+  const send = (channel: number, payload: Buffer): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (socket.readyState === WebSocket.OPEN)
+      socket.send(Buffer.concat([Buffer.of(channel), payload]), () => resolve());
+    else resolve();
+    return promise;
   };
   const exit = new Promise<number>((resolve, reject) => {
     socket.on('message', (data: Buffer) => {
@@ -76,9 +80,11 @@ function sessionOver(socket: WebSocket): RemoteExec {
   return {
     onStdout: (listener) => listen(1, listener),
     onStderr: (listener) => listen(2, listener),
+    pauseOutput: () => socket.pause(),
+    resumeOutput: () => socket.resume(),
     writeStdin: (chunk) => send(0, chunk),
-    closeStdin: () => send(255, Buffer.of(0)),
-    resize: (columns, rows) => send(4, Buffer.from(JSON.stringify({ Width: columns, Height: rows }))),
+    closeStdin: () => void send(255, Buffer.of(0)),
+    resize: (columns, rows) => void send(4, Buffer.from(JSON.stringify({ Width: columns, Height: rows }))),
     kill: () => socket.terminate(),
     exit,
   };

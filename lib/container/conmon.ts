@@ -16,20 +16,17 @@ export interface ConmonRequest {
   readonly exitDir: string;
   readonly tty: boolean;
   readonly stdin: boolean;
+  /** Standard input ends with the first who attached and left. */
+  readonly stdinOnce: boolean;
 }
-
-/**
- * Bytes of a container's log: conmon then begins a new file in its place, and what was in the old one is gone. The figure
- * is the kubelet's containerLogMaxSize; kubectl logs shows no more there, either.
- */
-export const containerLogMaxBytes = 10 << 20;
 
 /** Reports on this descriptor, see _OCI_SYNCPIPE in conmon(8). */
 export const conmonEnv = { _OCI_SYNCPIPE: '3' };
 
 export function conmonArgv(request: ConmonRequest): [string, ...string[]] {
   const { conmon, runtime, id, name, bundle } = request;
-  const flags = [...(request.tty ? ['-t'] : []), ...(request.stdin ? ['-i'] : [])];
+  const stdin = request.stdinOnce ? ['-i'] : ['-i', '--leave-stdin-open'];
+  const flags = [...(request.tty ? ['-t'] : []), ...(request.stdin ? stdin : [])];
   return [
     conmon,
     ...['--api-version', '1'],
@@ -37,13 +34,18 @@ export function conmonArgv(request: ConmonRequest): [string, ...string[]] {
     ...['-r', runtime.program, ...runtime.options.flatMap((option) => ['--runtime-arg', option])],
     ...['-p', request.pidFile, '-P', request.conmonPidFile],
     ...['-l', `k8s-file:${request.logPath}`, '--log-level', 'error'],
-    ...['--log-size-max', `${containerLogMaxBytes}`],
     ...['--exit-dir', request.exitDir, '--persist-dir', bundle, '--socket-dir-path', bundle, '--full-attach'],
     // A container's last log lines are worth no wait for the disk.
     '--no-sync-log',
     ...flags,
   ];
 }
+
+/** On its control fifo (`ctl`): let go of the log and open its path again. Source: conmon's ctrl.c */
+export const reopenLogCommand = '2 0 0\n';
+
+/** Of the terminal, on the same fifo. Pure. */
+export const resizeCommand = (columns: number, rows: number): string => `1 ${rows} ${columns}\n`;
 
 /** Pid of the container's first process, or what the runtime said when it could not make it. */
 export type ConmonReport = { readonly pid: number } | { readonly failure: string };

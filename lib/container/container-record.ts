@@ -66,6 +66,9 @@ export function containerFiles(paths: NodePaths, id: string) {
     pid: join(bundle, 'pid'),
     conmonPid: join(bundle, 'conmon.pid'),
     conmonLog: join(bundle, 'conmon.log'),
+    /** conmon's fifo for commands, and the socket (SOCK_SEQPACKET) of those who attach. */
+    ctl: join(bundle, 'ctl'),
+    attach: join(bundle, 'attach'),
     /** Made by conmon when the kernel killed for want of memory. */
     oom: join(bundle, 'oom'),
     scratch: join(bundle, 'scratch'),

@@ -1,6 +1,7 @@
 // The face between the kubelet and whatever runs Pods, in the words of the Kubernetes CRI (runtime.v1), so that
 // the local runtime (lib/sandbox, lib/container) and a container runtime's CRI socket (lib/cri) stand behind one interface.
 // Assumes: ids are unique for ever; every call may be repeated; list calls answer from memory, O(objects).
+import type { Duplex } from 'node:stream';
 import type { ExecSession } from '../exec/session.ts';
 import type { StepClock } from '../exec/step-clock.ts';
 
@@ -124,6 +125,8 @@ export interface ContainerConfig {
   readonly resources: LinuxResources;
   readonly tty: boolean;
   readonly stdin: boolean;
+  /** Standard input ends when the first who attached leaves. */
+  readonly stdinOnce?: boolean;
   /** Asks it to end: SIGTERM, SIGRTMIN+1; absent: what the image says. */
   readonly stopSignal?: string;
   /** Absolute path of the log file, CRI format. */
@@ -159,6 +162,12 @@ export interface ExecRequest {
   readonly argv: readonly [string, ...string[]];
   readonly tty: boolean;
   readonly stdin: boolean;
+}
+
+export interface AttachRequest {
+  /** Pass input on; only of a container that was made with stdin. */
+  readonly stdin: boolean;
+  readonly signal?: AbortSignal;
 }
 
 export interface ExecSyncRequest {
@@ -210,6 +219,16 @@ export interface RuntimeService {
    * @throws ExecError EXEC_TIMEOUT, EXEC_ABORTED; ContainerError when there is no such container that runs
    */
   execSync(containerId: string, request: ExecSyncRequest): Promise<ExecSyncResult>;
+
+  /** The log file was renamed: goes on in a new one at its path. */
+  reopenContainerLog(containerId: string): Promise<void>;
+  /**
+   * Joins the container's first process: its output from now on, its input, its terminal. Ends with 0 when it ends.
+   * @throws ContainerError ContainerNotFound, ContainerNotRunning
+   */
+  attach(containerId: string, request: AttachRequest): Promise<ExecSession>;
+  /** A connection to a TCP port of the Pod's localhost. @throws PodwireError PORT_REFUSED, SANDBOX_NOT_FOUND */
+  portForward(sandboxId: string, port: number): Promise<Duplex>;
 
   onEvent(listener: (event: RuntimeEvent) => void): void;
   /** Stops looking (timers, watchers); changes nothing that runs. */

@@ -1,9 +1,11 @@
 // Reads container logs in the CRI format: `TIME STREAM TAGS TEXT`, a long line in parts (tag P) with a last one (F).
-// Assumes conmon appends and never changes what it wrote; at the size limit it puts a new, empty file in the place. The tail of a big file is found from its end, block by
-// block; following wakes on inotify and, should that miss, every second. Memory: one block and one joined line.
+// Assumes conmon appends and never changes what it wrote, and that full files are put aside (log-rotation.ts): all of them
+// are one log here. The tail of a big file is found from its end, block by block, that of older ones by reading them twice;
+// following wakes on inotify and, should that miss, every second. Memory: one block and one joined line.
 import { type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { PodwireError } from '../exec/errors.ts';
+import { type OlderLog, olderLogs, readOlder } from './log-files.ts';
 
 export interface LogOptions {
   readonly path: string;
@@ -56,20 +58,27 @@ export async function* readLogs(options: LogOptions): AsyncGenerator<Buffer> {
 
 /** The same, line by line with stream and time. @throws PodwireError LOG_NOT_FOUND */
 export async function* readLogLines(options: LogOptions): AsyncGenerator<LogLine> {
-  const { path, tailLines, sinceTime } = options;
-  const since = sinceTime === undefined ? undefined : timeKey(sinceTime);
-  const file = await openLog(path);
-  try {
-    const from = tailLines === undefined ? 0 : await tailStart(file, tailLines);
-    const joiner = new Joiner();
-    for await (const raw of rawLines(file, from, options)) {
-      const part = parseLogLine(raw);
-      const line = part && joiner.add(part);
-      if (line && (since === undefined || timeKey(line.time) >= since)) yield line;
-    }
-    yield* joiner.rest();
-  } finally {
-    await file.close();
+  const since = options.sinceTime === undefined ? undefined : timeKey(options.sinceTime);
+  const joiner = new Joiner();
+  for await (const raw of rawLines(options)) {
+    const part = parseLogLine(raw);
+    const line = part && joiner.add(part);
+    if (line && (since === undefined || timeKey(line.time) >= since)) yield line;
+  }
+  yield* joiner.rest();
+}
+
+/** What is written from now on, as it comes: also the part of a line that waits for its end (a prompt). */
+export async function* followOutput(
+  options: Pick<LogOptions, 'path' | 'signal' | 'isFinished'>,
+): AsyncGenerator<Pick<LogLine, 'stream' | 'text'>> {
+  for await (const raw of rawLines({ ...options, follow: true, tailLines: 0 })) {
+    const part = parseLogLine(raw);
+    if (part)
+      yield {
+        stream: part.stream,
+        text: part.partial ? part.text : Buffer.concat([part.text, Buffer.from('\n')]),
+      };
   }
 }
 
@@ -113,60 +122,148 @@ class Joiner {
   }
 }
 
-async function openLog(path: string): Promise<FileHandle> {
-  try {
-    return await open(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    throw new PodwireError('LOG_NOT_FOUND', `${path}: there is no such log (yet)`, { cause: error });
+interface OpenLog {
+  /** The file being written; undefined where it was put aside and no new one has been begun. */
+  readonly file: FileHandle | undefined;
+  /** The oldest first, all of them put aside before `file` was begun. */
+  readonly older: readonly OlderLog[];
+}
+
+/** @throws PodwireError LOG_NOT_FOUND */
+async function openLog(path: string): Promise<OpenLog> {
+  for (let before = await olderLogs(path); ; ) {
+    const file = await openIfThere(path);
+    const older = await olderLogs(path);
+    // Put aside while we looked: then we hold one of the older ones.
+    if (older.at(-1)?.stamp === before.at(-1)?.stamp) {
+      if (file || older.length > 0) return { file, older };
+      throw new PodwireError('LOG_NOT_FOUND', `${path}: there is no such log (yet)`);
+    }
+    await file?.close();
+    before = older;
   }
 }
 
-/** Lines from an offset on, without their newlines; with `follow` until the end of all writing, across new files. */
-async function* rawLines(first: FileHandle, from: number, options: LogOptions): AsyncGenerator<Buffer> {
-  const { follow = false, signal, isFinished = () => false } = options;
-  let changes = follow ? new Changes(options.path, signal) : undefined;
-  let file = first;
-  let replaced = false;
+async function openIfThere(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** All lines asked for, without their newlines, over all files; with `follow` until the end of all writing. */
+async function* rawLines(options: LogOptions): AsyncGenerator<Buffer> {
+  const { path, tailLines, sinceTime } = options;
+  const log = await openLog(path);
+  try {
+    const tail = await tailOf(log.file, tailLines);
+    if (tail.missing !== undefined) yield* olderLines(await since(log.older, sinceTime), tail.missing);
+    yield* writtenLines(log, tail.from, options);
+  } finally {
+    await log.file?.close();
+  }
+}
+
+/** Lines from an offset on of the file being written; with `follow` also of those that take its place. */
+async function* writtenLines(log: OpenLog, from: number, options: LogOptions): AsyncGenerator<Buffer> {
+  const { path, follow = false, signal, isFinished = () => false } = options;
+  let newest = log.older.at(-1)?.stamp ?? '';
+  let file = log.file;
+  let changes = follow ? new Changes(path, signal) : undefined;
+  let replaced = file === undefined;
   const block = Buffer.alloc(blockSize);
   let at = from;
-  let rest: Buffer[] = [];
+  const splitter = new Splitter();
   try {
     while (!signal?.aborted) {
       // Asked before reading: what was written until then is read for sure.
       const finished = !follow || isFinished();
-      const { bytesRead } = await file.read(block, 0, blockSize, at);
+      const { bytesRead } = file ? await file.read(block, 0, blockSize, at) : { bytesRead: 0 };
       at += bytesRead;
-      if (bytesRead === 0) {
-        if (replaced) {
-          if (file !== first) await file.close();
-          file = first; // closed by the caller: nothing of ours is open should the next line throw
-          file = await openLog(options.path);
-          changes?.close();
-          changes = new Changes(options.path, signal);
-          [replaced, at, rest] = [false, 0, []];
-        } else if (follow && (await isReplaced(file, options.path)))
-          replaced = true; // complete now: read on to its end
-        else if (finished) return;
-        else await changes!.next();
-        continue;
-      }
-      let start = 0;
-      for (
-        let end = block.indexOf(newline);
-        end >= 0 && end < bytesRead;
-        end = block.indexOf(newline, start)
-      ) {
-        yield Buffer.concat([...rest, block.subarray(start, end)]);
-        rest = [];
-        start = end + 1;
-      }
-      if (start < bytesRead) rest.push(Buffer.from(block.subarray(start, bytesRead)));
+      if (bytesRead > 0) yield* splitter.split(block.subarray(0, bytesRead));
+      else if (replaced) {
+        // Older ones are those that came and went since; the first of them is the one that was read here.
+        const next = await openLog(path);
+        const between = next.older.filter(({ stamp }) => stamp > newest).slice(file ? 1 : 0);
+        if (file !== log.file) await file?.close();
+        file = next.file;
+        newest = next.older.at(-1)?.stamp ?? '';
+        for (const older of between) yield* linesOf(older, splitter);
+        changes?.close();
+        changes = follow ? new Changes(path, signal) : undefined;
+        [replaced, at] = [file === undefined, 0];
+        if (file) continue;
+        if (finished) return;
+        await changes!.next();
+      } else if (follow && (await isReplaced(file!, path)))
+        replaced = true; // complete now: read on to its end
+      else if (finished) return;
+      else await changes!.next();
     }
   } finally {
     changes?.close();
-    if (file !== first) await file.close();
+    if (file !== log.file) await file?.close();
   }
+}
+
+/** Cuts bytes into lines without their newlines; what has no end yet waits. */
+class Splitter {
+  #rest: Buffer[] = [];
+
+  *split(block: Buffer): Generator<Buffer> {
+    let start = 0;
+    for (let end = block.indexOf(newline); end >= 0; end = block.indexOf(newline, start)) {
+      yield Buffer.concat([...this.#rest, block.subarray(start, end)]);
+      this.#rest = [];
+      start = end + 1;
+    }
+    if (start < block.length) this.#rest.push(Buffer.from(block.subarray(start)));
+  }
+}
+
+/** The lines of an older file; one that is compressed meanwhile is read so, one that is removed is gone. */
+async function* linesOf(log: OlderLog, splitter = new Splitter()): AsyncGenerator<Buffer> {
+  try {
+    for await (const block of readOlder(log)) yield* splitter.split(block as Buffer);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    if (!log.compressed) yield* linesOf({ ...log, path: `${log.path}.gz`, compressed: true }, splitter);
+  }
+}
+
+/** The last `count` lines of the older files together. */
+async function* olderLines(older: readonly OlderLog[], count: number): AsyncGenerator<Buffer> {
+  let first = count === Number.POSITIVE_INFINITY ? 0 : older.length;
+  let skip = 0;
+  for (let missing = count; first > 0 && skip === 0; ) {
+    const ends = await countEnds(older[--first]!);
+    if (ends > missing) skip = ends - missing;
+    missing = Math.max(0, missing - ends);
+  }
+  for (const log of older.slice(first))
+    for await (const raw of linesOf(log)) {
+      if (skip === 0) yield raw;
+      else if (endsLine(raw)) skip--;
+    }
+}
+
+async function countEnds(log: OlderLog): Promise<number> {
+  let ends = 0;
+  for await (const raw of linesOf(log)) if (endsLine(raw)) ends++;
+  return ends;
+}
+
+const endsLine = (raw: Buffer): boolean => parseLogLine(raw)?.partial === false;
+
+/** Those that may hold lines of that time or later: a file's time is that of its last line. */
+async function since(older: readonly OlderLog[], sinceTime: string | undefined): Promise<OlderLog[]> {
+  if (sinceTime === undefined) return [...older];
+  const from = Date.parse(sinceTime) - 1000;
+  const ends = await Promise.all(older.map(({ path }) => stat(path).catch(() => undefined)));
+  // One that is gone from its path has been compressed meanwhile.
+  return older.filter((_, index) => (ends[index]?.mtimeMs ?? Number.POSITIVE_INFINITY) >= from);
 }
 
 /** Another file stands in its place by now. */
@@ -216,20 +313,27 @@ class Changes {
   };
 }
 
-/** Where the last `count` whole lines begin: looks from the end for lines that end a line of the program (tag F). */
-async function tailStart(file: FileHandle, count: number): Promise<number> {
+/** Where the last lines begin; `missing`: so many more are to be looked for in the older files. */
+interface Tail {
+  readonly from: number;
+  readonly missing?: number;
+}
+
+/** Looks from the end for lines that end a line of the program (tag F). */
+async function tailOf(file: FileHandle | undefined, count = Number.POSITIVE_INFINITY): Promise<Tail> {
+  if (!file || count === Number.POSITIVE_INFINITY) return { from: 0, missing: count };
   const { size } = await file.stat();
-  if (count <= 0) return size;
+  if (count <= 0) return { from: size };
   let seen = 0;
-  let start = size;
+  let from = size;
   for await (const { at, head } of linesBackward(file, size)) {
     const part = parseLogLine(head);
     // A part of a longer line belongs to the line that follows it in the file; the very last may still wait for its end.
-    const ends = part && (!part.partial || start === size);
-    if (ends && ++seen > count) return start;
-    start = at;
+    const ends = part && (!part.partial || from === size);
+    if (ends && ++seen > count) return { from };
+    from = at;
   }
-  return start;
+  return { from, missing: count - seen };
 }
 
 /** Offsets and first bytes of the file's lines, the last one first. Each block is read once. */

@@ -11,7 +11,8 @@ import type { NodePaths } from '../kernel/paths.ts';
 import { identify } from '../kernel/process.ts';
 import { readIfThere } from '../kernel/files.ts';
 import { mountRoot, planBundle, warmSeccomp, writeBundle } from './bundle.ts';
-import { conmonArgv, conmonEnv, parseConmonReport } from './conmon.ts';
+import { attachToContainer, tellConmon } from './attach.ts';
+import { conmonArgv, conmonEnv, parseConmonReport, reopenLogCommand } from './conmon.ts';
 import { type ExecTarget, execInContainer, execToItsEnd } from './container-exec.ts';
 import {
   type ContainerRecord,
@@ -24,6 +25,7 @@ import {
 } from './container-record.ts';
 import { ContainerTable, type Live } from './container-table.ts';
 import type {
+  AttachRequest,
   ContainerConfig,
   ContainerStatus,
   ExecRequest,
@@ -85,6 +87,10 @@ export interface ContainerRuntime {
   exec(id: string, request: ExecRequest): Promise<ExecSession>;
   /** @throws ExecError EXEC_TIMEOUT, EXEC_ABORTED; ContainerError as exec */
   execSync(id: string, request: ExecSyncRequest): Promise<ExecSyncResult>;
+  /** Its log was renamed: conmon begins a new one in its place. @throws ContainerError ContainerNotFound */
+  reopenLog(id: string): Promise<void>;
+  /** @throws ContainerError as exec */
+  attach(id: string, request: AttachRequest): Promise<ExecSession>;
   onExit(listener: (container: ContainerStatus) => void): void;
   /** Stops looking; changes nothing that runs. */
   close(): Promise<void>;
@@ -179,6 +185,7 @@ class ConmonRuntime implements ContainerRuntime {
         exitDir: paths.exits,
         tty: config.tty,
         stdin: config.stdin,
+        stdinOnce: config.stdinOnce ?? false,
       }),
       env: conmonEnv,
       outputFile: files.conmonLog,
@@ -294,6 +301,19 @@ class ConmonRuntime implements ContainerRuntime {
 
   async execSync(id: string, request: ExecSyncRequest): Promise<ExecSyncResult> {
     return execToItsEnd(this.#running(id), request);
+  }
+
+  async reopenLog(id: string): Promise<void> {
+    tellConmon(this.#table.get(id).files.ctl, reopenLogCommand);
+  }
+
+  async attach(id: string, request: AttachRequest): Promise<ExecSession> {
+    const { record } = this.#table.get(id);
+    const target = this.#running(id);
+    return attachToContainer(
+      { files: target.files, record, isOver: () => record.exit !== undefined },
+      request,
+    );
   }
 
   /** @throws ContainerError when it does not run */

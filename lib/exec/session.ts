@@ -2,6 +2,7 @@
 // Assumes the caller bounds its life: a session has no time limit, kill() ends the program with its process group.
 // One pipe or one pseudo-terminal a session; node-pty is loaded by the first session that wants a terminal.
 import { constants } from 'node:os';
+import type { Writable } from 'node:stream';
 import { execa } from 'execa';
 import { ExecError } from './errors.ts';
 import { baseEnv } from './base-env.ts';
@@ -12,7 +13,11 @@ export interface ExecSession {
   onStdout(listener: (chunk: Buffer) => void): void;
   /** Never called with a terminal. */
   onStderr(listener: (chunk: Buffer) => void): void;
-  writeStdin(chunk: Buffer): void;
+  /** Stops what comes, for a reader that is behind; the program waits when its pipe is full. */
+  pauseOutput(): void;
+  resumeOutput(): void;
+  /** Resolves when the program may be given more: who does not wait for it keeps it all in memory. */
+  writeStdin(chunk: Buffer): Promise<void>;
   closeStdin(): void;
   /** Columns and rows; ignored without a terminal. */
   resize(columns: number, rows: number): void;
@@ -66,7 +71,13 @@ async function openPipes(request: SessionRequest): Promise<ExecSession> {
   return {
     onStdout: (listener) => stdout.add(listener),
     onStderr: (listener) => stderr.add(listener),
-    writeStdin: (chunk) => void child.stdin?.write(chunk),
+    pauseOutput: () => {
+      for (const pipe of [child.stdout, child.stderr]) pipe.pause();
+    },
+    resumeOutput: () => {
+      for (const pipe of [child.stdout, child.stderr]) pipe.resume();
+    },
+    writeStdin: (chunk) => writeTo(child.stdin, chunk),
     closeStdin: () => void child.stdin?.end(),
     resize: () => {},
     kill: () => {
@@ -102,7 +113,9 @@ async function openTerminal(request: SessionRequest): Promise<ExecSession> {
   return {
     onStdout: (listener) => stdout.add(listener),
     onStderr: () => {},
-    writeStdin: (chunk) => write(chunk),
+    pauseOutput: () => terminal.pause(),
+    resumeOutput: () => terminal.resume(),
+    writeStdin: async (chunk) => write(chunk),
     closeStdin: () => write('\x04'), // a terminal has no end of file but the character that means it
     resize: (columns, rows) => {
       if (!ended && columns > 0 && rows > 0) terminal.resize(columns, rows);
@@ -112,6 +125,14 @@ async function openTerminal(request: SessionRequest): Promise<ExecSession> {
     },
     exit,
   };
+}
+
+/** Resolves when there is room for more, or nobody to take it. */
+async function writeTo(pipe: Writable | null | undefined, chunk: Buffer): Promise<void> {
+  if (!pipe || pipe.destroyed || pipe.write(chunk)) return;
+  await new Promise<void>((resolve) => {
+    for (const event of ['drain', 'close', 'error']) pipe.once(event, resolve);
+  });
 }
 
 /** Hands chunks on; keeps what comes before the first listener, so that no output is lost on the way to it. */

@@ -20,6 +20,8 @@ export interface Libc {
   flock(fd: number, operation: number): number;
   socket(domain: number, type: number, protocol: number): number;
   bind(fd: number, address: Uint8Array): number;
+  connect(fd: number, address: Uint8Array): number;
+  shutdown(fd: number, how: number): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
   send(fd: number, bytes: Uint8Array, length: number): number;
   recv(fd: number, into: Uint8Array, length: number, flags: number): number;
@@ -35,8 +37,10 @@ const numbers = {
     write: 1,
     close: 3,
     socket: 41,
+    connect: 42,
     sendto: 44,
     recvfrom: 45,
+    shutdown: 48,
     bind: 49,
     setsockopt: 54,
     flock: 73,
@@ -57,9 +61,11 @@ const numbers = {
     close: 57,
     socket: 198,
     bind: 200,
+    connect: 203,
     sendto: 206,
     recvfrom: 207,
     setsockopt: 208,
+    shutdown: 210,
     flock: 32,
     statfs: 43,
     exit_group: 94,
@@ -123,6 +129,8 @@ function calls(call: SystemCall, nr: Numbers): Libc {
     flock: (fd, operation) => call(nr.flock, fd, operation),
     socket: (domain, type, protocol) => call(nr.socket, domain, type, protocol),
     bind: (fd, address) => call(nr.bind, fd, address, address.length),
+    connect: (fd, address) => call(nr.connect, fd, address, address.length),
+    shutdown: (fd, how) => call(nr.shutdown, fd, how),
     setsockopt: (fd, level, name, value) => call(nr.setsockopt, fd, level, name, value, value.length),
     send: (fd, bytes, length) => call(nr.sendto, fd, bytes, length),
     recv: (fd, into, length, flags) => call(nr.recvfrom, fd, into, length, flags),

@@ -115,6 +115,7 @@ export function containerConfig(input: ContainerConfigInput): ContainerConfig {
     ...(container.lifecycle?.stopSignal ? { stopSignal: container.lifecycle.stopSignal } : {}),
     tty: container.tty ?? false,
     stdin: container.stdin ?? false,
+    ...(container.stdinOnce ? { stdinOnce: true } : {}),
     logPath: join(input.logDir, container.name, `${attempt}.log`),
     hash: containerHash(container),
   };

@@ -9,6 +9,8 @@ import type { ImageService, RuntimeService } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { EventRecorder } from '../api/events.ts';
+import type { LogLimits } from '../container/log-rotation.ts';
+import { ContainerLogs } from './container-logs.ts';
 import { ContainerStopper } from './container-stopper.ts';
 import { ImagePuller } from './images.ts';
 import { housekeeping } from './housekeeping.ts';
@@ -39,6 +41,7 @@ export interface KubeletOptions {
   readonly log: Logger;
   /** Parses, defaults and validates a static Pod's manifest; throws with the field. */
   readonly decodePod: (document: unknown) => Pod;
+  readonly logLimits: LogLimits;
   /** Why Pods with a network of their own must wait; undefined when they need not. */
   readonly networkNotReady?: () => string | undefined;
 }
@@ -61,6 +64,7 @@ export class Kubelet {
   readonly #references: ReferenceWatcher;
   readonly #limits: SizeLimits;
   readonly #probes: ProbeManager;
+  readonly #logs: ContainerLogs;
   readonly events: EventRecorder;
   readonly #stop = new AbortController();
   #housekeeper: NodeJS.Timeout | undefined;
@@ -75,6 +79,12 @@ export class Kubelet {
     this.events = new EventRecorder(client, { component: 'kubelet', host: node.name }, log);
     this.#mirror = new MirrorClient(client, log);
     const { events } = this;
+    const { logLimits: limits } = options;
+    this.#logs = new ContainerLogs({
+      runtime,
+      limits,
+      onError: (error) => log.warn({ err: error }, messageOf(error)),
+    });
     this.#references = new ReferenceWatcher({ client, log, onChange: (uid) => this.#referenceChanged(uid) });
     this.#limits = new SizeLimits((uid, message) => this.#evict(uid, message));
     const volumes = new VolumeManager({
@@ -143,6 +153,7 @@ export class Kubelet {
       onChange: (pods) => this.#handleStaticPods(pods),
     });
     await this.housekeeping();
+    this.#logs.start();
     this.#loop = source.follow(resourceVersion);
     this.#housekeeper = setInterval(() => {
       this.housekeeping().catch((error) => log.error({ err: error }, `housekeeping: ${messageOf(error)}`));
@@ -153,6 +164,7 @@ export class Kubelet {
   async close(): Promise<void> {
     this.#stop.abort();
     clearInterval(this.#housekeeper);
+    await this.#logs.close();
     this.#limits.close();
     this.#references.close();
     this.#probes.close();

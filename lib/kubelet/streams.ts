@@ -1,12 +1,12 @@
 // logs and exec of this node's containers, for whoever serves the API (lib/api/streams.ts is the contract).
 // Assumes the Pod is of this node and the container is one of its spec. Errors are ApiErrors in kubelet's words.
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ApiError } from '../api/errors.ts';
 import { statusOfContainer } from '../api/pod-containers.ts';
 import type { ExecOptions, LogOptions, PodStreams } from '../api/streams.ts';
 import type { Pod } from '../api/types.ts';
 import type { ContainerStatus, ExecSession, RuntimeService } from '../container/cri.ts';
+import { hasLog } from '../container/log-files.ts';
 import { readLogs } from '../container/logs.ts';
 import { messageOf } from '../exec/errors.ts';
 import type { NodePaths } from '../kernel/paths.ts';
@@ -23,7 +23,7 @@ export class NodeStreams implements PodStreams {
 
   /** @throws ApiError BadRequest while there is no such log */
   async *logs(pod: Pod, request: LogOptions, signal: AbortSignal): AsyncIterable<Buffer | string> {
-    const path = this.#logPath(pod, request);
+    const path = await this.#logPath(pod, request);
     const sinceMs = request.sinceSeconds === undefined ? undefined : Date.now() - request.sinceSeconds * 1000;
     const sinceTime =
       request.sinceTime ?? (sinceMs === undefined ? undefined : new Date(sinceMs).toISOString());
@@ -61,20 +61,21 @@ export class NodeStreams implements PodStreams {
   }
 
   /** By the runtime's records; for a Pod that has ended and gave them back, by its status. */
-  #logPath(pod: Pod, { container, previous }: LogOptions): string {
+  async #logPath(pod: Pod, { container, previous }: LogOptions): Promise<string> {
     const records = this.#containers(pod, container);
     const status = statusOfContainer(pod.status, container);
     const attempt = (records[0]?.attempt ?? status?.restartCount ?? 0) - (previous ? 1 : 0);
     const path = join(podLogDir(this.#paths, pod), container, `${attempt}.log`);
     const { name } = pod.metadata;
-    if (previous && !existsSync(path))
+    const isThere = await hasLog(path);
+    if (previous && !isThere)
       throw new ApiError(
         'BadRequest',
         `previous terminated container "${container}" in pod "${name}" not found`,
       );
     // The log is there before the first process runs; to a user that container still waits.
     const begun = previous || records[0]?.state !== 'created';
-    if (begun && existsSync(path)) return path;
+    if (begun && isThere) return path;
     const reason = status?.state?.waiting?.reason ?? 'ContainerCreating';
     throw new ApiError(
       'BadRequest',

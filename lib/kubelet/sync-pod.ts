@@ -4,6 +4,7 @@
 import { rmSync } from 'node:fs';
 import { findContainer, kindOf } from '../api/pod-containers.ts';
 import type { Container, Pod } from '../api/types.ts';
+import { removeLog } from '../container/log-files.ts';
 import { messageOf } from '../exec/errors.ts';
 import { StepClock } from '../exec/step-clock.ts';
 import { podRejection } from './admission.ts';
@@ -189,7 +190,7 @@ export class PodSyncer {
     for (const old of staleContainers(this.#runtime(pod))) {
       await runtime.removeContainer(old.id);
       messages.delete(old.id);
-      rmSync(old.logPath, { force: true });
+      await removeLog(old.logPath);
       rmSync(terminationLogPath(paths, pod.metadata.uid, old.name, old.attempt), { force: true });
     }
     const { sandboxes, containers } = this.#runtime(pod);

@@ -1,7 +1,9 @@
 // The local runtime: RuntimeService made of sandboxes (this folder) and containers (lib/container).
 // Assumes it is the only one that manages this node's records. Lists answer from memory; a look at every pause
 // process once a second is one read of /proc each.
+import type { Duplex } from 'node:stream';
 import type {
+  AttachRequest,
   ContainerConfig,
   ContainerStatus,
   ExecRequest,
@@ -17,6 +19,7 @@ import type { ContainerRuntime, SandboxMounts } from '../container/runtime.ts';
 import { allSettledOrThrow, PodwireError, settleAll } from '../exec/errors.ts';
 import type { StepClock } from '../exec/step-clock.ts';
 import { readIfThere } from '../kernel/files.ts';
+import { connectInNetns, connectToSelf } from '../kernel/netns-connect.ts';
 import { deleteNetns, netnsPath } from '../kernel/netns.ts';
 import { unmountAll } from '../kernel/mount.ts';
 import {
@@ -214,6 +217,20 @@ export class LocalRuntime implements RuntimeService {
 
   execSync(containerId: string, request: ExecSyncRequest): Promise<ExecSyncResult> {
     return this.#containers.execSync(containerId, request);
+  }
+
+  reopenContainerLog(containerId: string): Promise<void> {
+    return this.#containers.reopenLog(containerId);
+  }
+
+  attach(containerId: string, request: AttachRequest): Promise<ExecSession> {
+    return this.#containers.attach(containerId, request);
+  }
+
+  async portForward(sandboxId: string, port: number): Promise<Duplex> {
+    const { record } = this.#get(sandboxId);
+    const own = record.config.namespaces.network === 'pod';
+    return own ? connectInNetns(netnsPath(sandboxId), port) : connectToSelf(port);
   }
 
   /** What `podwire explain` turns into a script: the recorded network commands of a Pod's newest sandbox. */

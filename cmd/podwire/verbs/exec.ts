@@ -77,7 +77,11 @@ function rawTerminal(remote: RemoteExec): () => void {
 }
 
 function sendStdin(remote: RemoteExec): () => void {
-  const onData = (chunk: Buffer): void => remote.writeStdin(chunk);
+  const onData = async (chunk: Buffer): Promise<void> => {
+    process.stdin.pause(); // until there is room for more on the way
+    await remote.writeStdin(chunk);
+    process.stdin.resume();
+  };
   const onEnd = (): void => remote.closeStdin();
   process.stdin.on('data', onData);
   process.stdin.once('end', onEnd);

@@ -49,7 +49,7 @@ export class NetlinkSocket {
     { netns, protocol = 0 }: { netns?: number; protocol?: number } = {},
   ): NetlinkSocket {
     const make = (): number => libc.socket(afNetlink, sockRaw | closeOnExec, protocol);
-    const fd = netns === undefined ? make() : within(libc, netns, make);
+    const fd = netns === undefined ? make() : withinNetns(libc, netns, make);
     if (fd < 0) throw kernelError(-fd, 'netlink', 'no netlink socket');
     return new NetlinkSocket(libc, fd);
   }
@@ -95,7 +95,7 @@ export function openNetns(libc: Libc, netns: string): number {
 }
 
 /** Runs `work` while this thread is in another namespace. Nothing asynchronous may be begun in there. */
-function within<T>(libc: Libc, netns: number, work: () => T): T {
+export function withinNetns<T>(libc: Libc, netns: number, work: () => T): T {
   const home = libc.open('/proc/thread-self/ns/net', closeOnExec, 0);
   if (home < 0) throw kernelError(-home, 'netns', 'cannot open our own network namespace');
   try {

@@ -1,9 +1,11 @@
 // Real containers by both OCI runtimes from localhost/host: exit codes, logs, exec, stop, limits, outliving the
 // daemon, failures that leave nothing. Each node lives under a temporary root and is looked over at the end.
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { containerLogMaxBytes } from '../../../lib/container/conmon.ts';
+import { removeLog } from '../../../lib/container/log-files.ts';
+import { rotateLog } from '../../../lib/container/log-rotation.ts';
 import { readLogs } from '../../../lib/container/logs.ts';
 import { containerFiles, newContainerId } from '../../../lib/container/container-record.ts';
 import { StepClock } from '../../../lib/exec/step-clock.ts';
@@ -463,14 +465,33 @@ for (const program of ['crun', 'runc'] as const)
       await fresh.close();
     });
 
-    t.test('the log stays below its limit and keeps the newest lines', async (t) => {
-      const config = node.config('seq 1 300000', { name: 'talks' }); // 15 MB in the log's format
+    t.test('a full log is put aside without losing a line, also for one who follows it', async (t) => {
+      const script = 'i=0; while [ $i -lt 30000 ]; do i=$((i+1)); echo line $i; [ $((i % 5000)) = 0 ] && sleep 0.15; done; sleep 100';
+      const config = node.config(script, { name: 'talks' });
+      const { logPath: path } = config;
       const id = await node.run(runtime, config);
-      await ended(runtime, id);
-      t.ok(statSync(config.logPath).size <= containerLogMaxBytes, `${statSync(config.logPath).size} bytes`);
-      t.equal(texts(node.log(config)).at(-1), '300000');
-      t.same(readdirSync(dirname(config.logPath)), [basename(config.logPath)], 'one file');
+      const isFinished = () => statusOf(runtime, id)!.state === 'exited';
+      const seen: string[] = [];
+      const follower = (async () => {
+        for await (const line of readLogs({ path, follow: true, isFinished })) seen.push(`${line}`);
+      })();
+      const reopen = () => runtime.reopenLog(id);
+      const limits = { maxBytes: 100_000, maxFiles: 40 };
+      let times = 0;
+      const all = () => seen.at(-1) === 'line 30000\n';
+      for (const until = Date.now() + 20_000; !all() && Date.now() < until; await sleep(5))
+        if (await rotateLog({ path, limits, reopen })) times++;
+      t.ok(times > 2, `put aside ${times} times`);
+      await runtime.stop(id, 0);
+      await follower;
+      const want = Array.from({ length: 30_000 }, (_, at) => `line ${at + 1}\n`);
+      t.same(seen, want, 'followed');
+      const again: string[] = [];
+      for await (const line of readLogs({ path })) again.push(`${line}`);
+      t.same(again, want, 'read');
       await runtime.remove(id);
+      await removeLog(path);
+      t.same(readdirSync(dirname(path)), []);
     });
 
     t.test('the log is followed to the end', async (t) => {

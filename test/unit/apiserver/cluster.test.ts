@@ -499,7 +499,9 @@ function echo(): ExecSession {
       out = listener;
     },
     onStderr: () => {},
-    writeStdin: (chunk) => out(chunk),
+    pauseOutput: () => {},
+    resumeOutput: () => {},
+    writeStdin: async (chunk) => out(chunk),
     closeStdin: () => end(7),
     resize: () => {},
     kill: () => end(137),

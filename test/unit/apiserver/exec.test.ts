@@ -23,7 +23,9 @@ class Echo implements ExecSession {
   onStderr(listener: (chunk: Buffer) => void): void {
     this.#stderr = listener;
   }
-  writeStdin(chunk: Buffer): void {
+  pauseOutput(): void {}
+  resumeOutput(): void {}
+  async writeStdin(chunk: Buffer): Promise<void> {
     const text = chunk.toString();
     this.log.push(`stdin ${text}`);
     if (text.startsWith('exit ')) this.#end(Number(text.slice(5)));

@@ -18,6 +18,7 @@ const request = {
   exitDir: '/e',
   tty: false,
   stdin: false,
+  stdinOnce: false,
 };
 
 t.test('conmon', async (t) => {
@@ -25,10 +26,11 @@ t.test('conmon', async (t) => {
     conmonArgv(request).join(' '),
     '/usr/bin/conmon --api-version 1 -c abc -u abc -n ns_pod_web_0 -b /b -r /usr/bin/crun --runtime-arg --root ' +
       '--runtime-arg /run/podwire/oci --runtime-arg --cgroup-manager=cgroupfs -p /b/pid -P /b/conmon.pid ' +
-      '-l k8s-file:/l/0.log --log-level error --log-size-max 10485760 --exit-dir /e --persist-dir /b --socket-dir-path /b --full-attach ' +
+      '-l k8s-file:/l/0.log --log-level error --exit-dir /e --persist-dir /b --socket-dir-path /b --full-attach ' +
       '--no-sync-log',
   );
-  t.same(conmonArgv({ ...request, tty: true, stdin: true }).slice(-2), ['-t', '-i']);
+  t.same(conmonArgv({ ...request, tty: true, stdin: true }).slice(-3), ['-t', '-i', '--leave-stdin-open']);
+  t.same(conmonArgv({ ...request, stdin: true, stdinOnce: true }).at(-1), '-i');
 });
 
 t.test('runtimes', async (t) => {
