@@ -167,7 +167,8 @@ export interface ExecRequest {
 export interface AttachRequest {
   /** Pass input on; only of a container that was made with stdin. */
   readonly stdin: boolean;
-  readonly signal?: AbortSignal;
+  /** Whether the container was made with a terminal. */
+  readonly tty: boolean;
 }
 
 export interface ExecSyncRequest {

@@ -66,6 +66,7 @@ export interface ContainerMessage {
   readonly annotations: Labels;
   readonly logPath: string;
   readonly stdin: boolean;
+  readonly stdinOnce: boolean;
   readonly tty: boolean;
   readonly linux: {
     readonly resources: Readonly<Record<string, number | Labels>>;
@@ -177,6 +178,11 @@ export interface Calls {
     request: OfContainer & { cmd: readonly string[]; timeout: number };
     response: { stdout: Buffer; stderr: Buffer; exitCode: number };
   };
+  Attach: {
+    request: { containerId: string; stdin: boolean; tty: boolean; stdout: boolean; stderr: boolean };
+    response: { url: string };
+  };
+  PortForward: { request: { podSandboxId: string; port: readonly number[] }; response: { url: string } };
   Exec: {
     request: OfContainer & {
       cmd: readonly string[];

@@ -70,7 +70,10 @@ const messages: Readonly<Record<string, string>> = {
   ExecSyncRequest: 'containerId string 1, cmd string[] 2, timeout int64 3',
   ExecSyncResponse: 'stdout bytes 1, stderr bytes 2, exitCode int32 3',
   ExecRequest: 'containerId string 1, cmd string[] 2, tty bool 3, stdin bool 4, stdout bool 5, stderr bool 6',
+  // Attach has it too.
   ExecResponse: 'url string 1',
+  AttachRequest: 'containerId string 1, stdin bool 2, tty bool 3, stdout bool 4, stderr bool 5',
+  PortForwardRequest: 'podSandboxId string 1, port int32[] 2',
   ContainerEventResponse: 'containerId string 1',
 
   Image:
@@ -113,6 +116,8 @@ const services: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ReopenContainerLog: 'ContainerRequest Empty',
     ExecSync: 'ExecSyncRequest ExecSyncResponse',
     Exec: 'ExecRequest ExecResponse',
+    Attach: 'AttachRequest ExecResponse',
+    PortForward: 'PortForwardRequest ExecResponse',
     GetContainerEvents: 'Empty stream ContainerEventResponse',
   },
   ImageService: {

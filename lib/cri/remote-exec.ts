@@ -20,7 +20,7 @@ export async function openRemoteExec(
   url: string,
   { tty, stdin }: { readonly tty: boolean; readonly stdin: boolean },
 ): Promise<ExecSession> {
-  const connection = await upgrade(url);
+  const connection = await upgrade(url, protocolName);
   // The server begins when all streams are there; their order is free.
   const open = (streamType: string): Promise<SpdyStream> => connection.open({ streamType });
   const status = open('error');
@@ -49,7 +49,9 @@ export async function openRemoteExec(
   return {
     onStdout: (listener) => stdout.add(listener),
     onStderr: (listener) => stderr.add(listener),
-    writeStdin: (chunk) => writable?.write(chunk),
+    pauseOutput: () => connection.pause(),
+    resumeOutput: () => connection.resume(),
+    writeStdin: async (chunk) => writable?.write(chunk),
     closeStdin: () => (tty ? writable?.write(Buffer.from('\x04')) : writable?.end()),
     resize: (columns, rows) => {
       if (columns > 0 && rows > 0)
@@ -63,14 +65,14 @@ export async function openRemoteExec(
   };
 }
 
-function upgrade(url: string): Promise<SpdyConnection> {
+export function upgrade(url: string, subprotocol: string): Promise<SpdyConnection> {
   const { protocol } = new URL(url);
   return new Promise((resolve, reject) => {
     const fail = (why: string, cause?: unknown): void =>
       reject(new CriError('RUNTIME_FAILED', `the runtime's streaming server: ${why}`, { cause }));
     const options = {
       method: 'POST',
-      headers: { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': protocolName },
+      headers: { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': subprotocol },
       timeout: upgradeMs,
       // It listens on this machine only, with a certificate of its own making.
       rejectUnauthorized: false,

@@ -123,6 +123,7 @@ export function containerRequest(input: ContainerInput): {
       },
       logPath: relative(logDirectory, config.logPath),
       stdin: config.stdin,
+      stdinOnce: config.stdinOnce ?? false,
       tty: config.tty,
       linux: { resources: resources(input), securityContext: securityContext(input) },
     },

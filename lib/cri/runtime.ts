@@ -1,10 +1,12 @@
 // RuntimeService over a CRI socket: sandboxes and containers are the runtime's, made by its calls; what it does not do for a
-// Pod is done here as a kubelet does it: the Pod's cgroup, its /etc/hosts, and a log that does not grow for ever.
+// Pod is done here as a kubelet does it: the Pod's cgroup and its /etc/hosts.
 // Assumes the runtime's cgroup driver is cgroupfs and its CNI reads the node's conflist. A Pod costs three calls to start.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Duplex } from 'node:stream';
 import type {
+  AttachRequest,
   ContainerConfig,
   ContainerStatus,
   ExecRequest,
@@ -26,8 +28,8 @@ import { hostsFile } from '../sandbox/etc-files.ts';
 import { podCgroup } from '../sandbox/sandbox.ts';
 import { CriError, type CriConnection } from './connection.ts';
 import type { CriImages } from './images.ts';
-import { LogLimiter } from './log-limiter.ts';
 import { cannotRun, openRemoteExec } from './remote-exec.ts';
+import { openRemotePort } from './remote-port.ts';
 import {
   containerRequest,
   type Features,
@@ -58,7 +60,6 @@ export class CriRuntime implements RuntimeService {
   readonly #options: CriRuntimeOptions;
   readonly #connection: CriConnection;
   readonly #table: CriTable;
-  readonly #logs: LogLimiter;
   readonly #listeners: Array<(event: RuntimeEvent) => void> = [];
   #features: Features = { strictGroups: false, recursiveReadOnly: false };
   #networkReady = false;
@@ -78,11 +79,6 @@ export class CriRuntime implements RuntimeService {
           ? warn('the container runtime answers again', undefined)
           : warn(`the container runtime does not answer: ${why}`, undefined),
     });
-    this.#logs = new LogLimiter({
-      containers: () => this.#table.containers(),
-      reopen: async (containerId) => void (await connection.call('ReopenContainerLog', { containerId })),
-      warn,
-    });
     images.addUser((isIt) => this.#table.containers().find(({ image }) => isIt(image))?.name);
   }
 
@@ -98,7 +94,6 @@ export class CriRuntime implements RuntimeService {
     await this.#table.start();
     for (const id of readdirSync(criFolder(this.#options.paths)))
       if (!this.#table.sandbox(id)) rmSync(this.#folder(id), { recursive: true, force: true });
-    this.#logs.start();
   }
 
   async runPodSandbox(config: PodSandboxConfig, clock: StepClock): Promise<PodSandboxStatus> {
@@ -264,13 +259,28 @@ export class CriRuntime implements RuntimeService {
     }
   }
 
+  async reopenContainerLog(containerId: string): Promise<void> {
+    await this.#connection.call('ReopenContainerLog', { containerId });
+  }
+
+  async attach(containerId: string, { stdin, tty }: AttachRequest): Promise<ExecSession> {
+    this.#checkRunning(containerId);
+    const asked = { containerId, stdin, tty, stdout: true, stderr: !tty };
+    const { url } = await this.#connection.call('Attach', asked);
+    return openRemoteExec(url, { tty, stdin });
+  }
+
+  async portForward(podSandboxId: string, port: number): Promise<Duplex> {
+    const { url } = await this.#connection.call('PortForward', { podSandboxId, port: [port] });
+    return openRemotePort(url, port);
+  }
+
   onEvent(listener: (event: RuntimeEvent) => void): void {
     this.#listeners.push(listener);
   }
 
   async close(): Promise<void> {
     this.#table.close();
-    this.#logs.close();
     this.#connection.close();
   }
 

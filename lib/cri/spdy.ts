@@ -80,6 +80,15 @@ export class SpdyConnection {
     this.#socket.destroy();
   }
 
+  /** Reads no more until resume(): the peer waits when the connection is full. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
   #compress(block: Buffer): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       const parts: Buffer[] = [];
