@@ -63,6 +63,7 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
     remember: (asked) => {
       opened = asked;
       rememberFlags(paths, { ...flags, ...opened });
+      if (ready) running.report(); // the Node tells its port
     },
     log,
   });

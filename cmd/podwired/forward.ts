@@ -25,16 +25,24 @@ export function forwardToServer(target: ServersTarget, own: OwnNode): Forward {
   const transport = new HttpTransport(target);
   return {
     relay: async (request, response) => {
-      const connection = await transport.connection();
-      const what = `the server ${connection.host}:${connection.port}`;
-      try {
-        await relay(request, response, { what, connection, path: narrowed(request, own.nodeName) });
-      } catch (error) {
-        transport.turnAway();
-        const answer = isReason(error, 'ServiceUnavailable') ? ownPods(request, own.pods()) : undefined;
-        if (!answer || response.headersSent) throw error;
-        const warning = `299 - "${what} does not answer: this is what node ${own.nodeName} knows"`;
-        response.writeHead(200, { 'content-type': 'application/json', warning }).end(JSON.stringify(answer));
+      const path = narrowed(request, own.nodeName);
+      // Only what has no body can be asked for again: the first try has read it.
+      const tries = request.method === 'GET' ? target.servers().length : 1;
+      for (let tried = 1; ; tried++) {
+        const connection = await transport.connection();
+        const what = `the server ${connection.host}:${connection.port}`;
+        try {
+          return await relay(request, response, { what, connection, path });
+        } catch (error) {
+          transport.turnAway();
+          if (response.headersSent || !isReason(error, 'ServiceUnavailable')) throw error;
+          if (tried < tries) continue;
+          const answer = ownPods(request, own.pods());
+          if (!answer) throw error;
+          const warning = `299 - "${what} does not answer: this is what node ${own.nodeName} knows"`;
+          const headers = { 'content-type': 'application/json', warning };
+          return void response.writeHead(200, headers).end(JSON.stringify(answer));
+        }
       }
     },
     close: () => transport.close(),

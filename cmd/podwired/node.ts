@@ -62,6 +62,8 @@ export interface RunningNode {
   explain(pod: Pod): string;
   /** This node's network and how it reaches the others. @throws ApiError ServiceUnavailable before it was started */
   networkReport(): NetworkReport;
+  /** Writes the Node's status now rather than at the next look; a failure is left to that. */
+  report(): void;
   /** Adopts what runs here; repeatable. */
   recover(): Promise<void>;
   /** Registers the node and takes up its Pods. */
@@ -115,6 +117,7 @@ export async function prepareNode(
     networkNotReady: () => (network ? network.notReady() : 'the network has not been started'),
   });
   const stop = new AbortController();
+  let reporter: NodeStatusReporter | undefined;
   const start = async (): Promise<void> => {
     const input = {
       name,
@@ -129,6 +132,7 @@ export async function prepareNode(
     const { signal } = stop;
     const notReady = (): string | undefined => nodeRuntime.notReady() ?? network?.notReady();
     const status = new NodeStatusReporter({ client, input, notReady, log, signal });
+    reporter = status;
     await leaveOldRange(paths, await status.register());
     keepNodeLease({
       client,
@@ -161,6 +165,7 @@ export async function prepareNode(
     streams,
     networkReport,
     explain: (pod) => explain(options, nodeRuntime.networkTrace(runtimeUid(pod)), pod),
+    report: () => void reporter?.report().catch(() => {}),
     recover: () => kubelet.recover(),
     start,
     close,
