@@ -1,8 +1,10 @@
 // Several machines over real TLS on loopback: joining, who may what, failover, and what is passed on to a Pod's node.
 import { once } from 'node:events';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer, type Server } from 'node:net';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
+import { forwardToServer } from '../../../cmd/podwired/forward.ts';
 import { ApiError } from '../../../lib/api/errors.ts';
 import { HttpClient } from '../../../lib/api/http-client.ts';
 import type { PodStreams } from '../../../lib/api/streams.ts';
@@ -365,6 +367,22 @@ async function listening(t: Test, server: Server): Promise<number> {
   t.teardown(() => server.close());
   return (server.address() as { port: number }).port;
 }
+
+t.test("an agent's socket: what is read goes to the next server", async (t) => {
+  const { registry, issue, server } = await startCluster(t);
+  await registry.create('nodes', { metadata: { name: 'two' } });
+  const credentials = await issue({ identity: nodeIdentity('two') });
+  const target = { servers: () => ['127.0.0.1:1', server], credentials: () => credentials };
+  const forward = forwardToServer(target, { nodeName: 'two', pods: () => [] });
+  const face = createHttpServer((request, response) => {
+    forward.relay(request, response).catch((error: Error) => response.writeHead(503).end(error.message));
+  });
+  const port = await listening(t, face);
+  t.teardown(() => forward.close());
+  const client = new HttpClient({ url: `http://127.0.0.1:${port}` });
+  t.teardown(() => client.close());
+  t.equal((await client.get('nodes', { name: 'two' })).metadata.name, 'two');
+});
 
 t.test("logs and exec go to the Pod's own node", async (t) => {
   const sessions: string[] = [];
