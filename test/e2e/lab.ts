@@ -52,19 +52,25 @@ export interface LabOptions {
 }
 
 export async function startLab(t: Test, options: LabOptions): Promise<TestLab> {
-  const { name, nodes, underlay, serverFlags = [], nodeFlags = [] } = options;
+  const { serverFlags = [], nodeFlags = [] } = options;
   const began = performance.now();
+  const lab = await bareLab(t, options);
+  await startCluster(lab.plan, { podwire: podwireProgram, serverFlags, nodeFlags });
+  return { ...lab, seconds: (performance.now() - began) / 1000 };
+}
+
+/** The machines alone; podwire runs on none of them. */
+export async function bareLab(t: Test, options: LabOptions): Promise<Omit<TestLab, 'seconds'>> {
+  const { name, nodes, underlay } = options;
   const plan = await makeLab({ name, nodes, underlay, mtu: 1500 }, init);
   t.teardown(async () => {
     await removeLab(plan);
     const left = await leftByLab(plan);
     if (left.length > 0) throw new Error(`left by lab ${name}:\n${left.join('\n')}`);
   });
-  await startCluster(plan, { podwire: podwireProgram, serverFlags, nodeFlags });
-  const seconds = (performance.now() - began) / 1000;
   const client = labClient(plan);
   t.teardown(() => client.close());
-  return { ...controls(plan, client), seconds };
+  return controls(plan, client);
 }
 
 function controls(plan: LabPlan, client: HttpClient): Omit<TestLab, 'seconds'> {

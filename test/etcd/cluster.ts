@@ -1,4 +1,4 @@
-// A real etcd for the tests: one member or several, on loopback, in a temporary folder; each member can be killed and come back.
+// A real etcd for the tests: one member or several, in a temporary folder; each member can be killed and come back.
 // Assumes Debian's package etcd-server (or an `etcd` in PATH). Nothing is left: stop() kills and removes.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -34,7 +34,7 @@ export interface EtcdTls {
 }
 
 export interface EtcdCluster {
-  /** `127.0.0.1:PORT` each. */
+  /** `HOST:PORT` each. */
   readonly endpoints: readonly string[];
   /** Which member leads now. */
   leader(): Promise<number>;
@@ -50,7 +50,8 @@ export interface EtcdCluster {
 
 const startMs = 15_000;
 
-export async function startEtcd(members: number, tls?: EtcdTls): Promise<EtcdCluster> {
+/** `host`: where clients find it, an address of this machine; loopback unless told. */
+export async function startEtcd(members: number, tls?: EtcdTls, host = '127.0.0.1'): Promise<EtcdCluster> {
   const folder = mkdtempSync(join(tmpdir(), 'podwire-etcd-'));
   const ports = await freePorts(members * 3);
   const client = (at: number): number => ports[at]!;
@@ -64,8 +65,8 @@ export async function startEtcd(members: number, tls?: EtcdTls): Promise<EtcdClu
     const flags = {
       name: `m${at}`,
       'data-dir': join(folder, `m${at}`),
-      'listen-client-urls': `${scheme}://127.0.0.1:${client(at)}`,
-      'advertise-client-urls': `${scheme}://127.0.0.1:${client(at)}`,
+      'listen-client-urls': `${scheme}://${host}:${client(at)}`,
+      'advertise-client-urls': `${scheme}://${host}:${client(at)}`,
       'listen-peer-urls': peer(at),
       'initial-advertise-peer-urls': peer(at),
       'initial-cluster': all.map((one) => `m${one}=${peer(one)}`).join(','),
@@ -101,7 +102,7 @@ export async function startEtcd(members: number, tls?: EtcdTls): Promise<EtcdClu
     throw error;
   }
   return {
-    endpoints: all.map((at) => `127.0.0.1:${client(at)}`),
+    endpoints: all.map((at) => `${host}:${client(at)}`),
     leader: () => leaderOf(all.map(metrics)),
     kill,
     freeze: (at) => void running.get(at)?.kill('SIGSTOP'),
