@@ -9,9 +9,10 @@ import { identify, isAlive, type ProcessIdentity, signal } from '../../lib/kerne
 import type { Context } from './context.ts';
 import { socketErrno } from './errors.ts';
 import { readJson, readText } from './http.ts';
+import { type ResourceFlag, resourceFlags } from './resource-flags.ts';
 
 /** Flags of `up` that go on to podwired as they are. */
-export interface DaemonFlags {
+export interface DaemonFlags extends Partial<Record<ResourceFlag, string>> {
   podCidr?: string;
   clusterCidr?: string;
   nodeCidrMaskSizeIpv4?: string;
@@ -183,6 +184,7 @@ const passedOn: ReadonlyArray<readonly [keyof DaemonFlags, string]> = [
   ['advertiseAddress', '--advertise-address'],
   ['networkBackend', '--network-backend'],
   ['logLevel', '--log-level'],
+  ...resourceFlags,
 ];
 
 /** The daemon runs in another folder. */

@@ -2,6 +2,7 @@
 // Assumes argv went through normalizeArgv.
 import { type Command, Option } from 'commander';
 import { action, examples } from './action.ts';
+import { addResourceFlags } from './resource-flags.ts';
 
 export function addJoinVerbs(program: Command): void {
   program.commandsGroup('Several machines:');
@@ -91,4 +92,5 @@ export function addNodeFlags(command: Command): void {
     )
     .option('--container-log-max-files <n>', "files of a container's log that are kept (default: 5)")
     .option('--log-level <level>', 'debug, info, warn or error');
+  addResourceFlags(command);
 }

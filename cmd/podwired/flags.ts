@@ -9,8 +9,9 @@ import type { RangeFlags } from '../../lib/controllers/cluster-ranges.ts';
 import { readIfThere, replaceFile } from '../../lib/kernel/files.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import type { DatastoreFlags } from './datastore.ts';
+import type { ResourceFlags } from './resource-flags.ts';
 
-export interface Flags extends RangeFlags, DatastoreFlags, ClusterFlags, ControllerFlags {
+export interface Flags extends RangeFlags, DatastoreFlags, ClusterFlags, ControllerFlags, ResourceFlags {
   /** This node's subnets, given by hand; absent: of the cluster's range. */
   readonly podCidr?: string;
   /** With its options, see backend-config.ts; vxlan unless told. */

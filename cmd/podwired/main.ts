@@ -13,6 +13,7 @@ import { addControllerFlags } from './controller-flags.ts';
 import { startDaemon } from './daemon.ts';
 import { type Flags, rememberedFlags } from './flags.ts';
 import { createLog } from './log.ts';
+import { addResourceFlags } from './resource-flags.ts';
 
 function positive(text: string): number {
   const value = Number(text);
@@ -133,7 +134,7 @@ const program = new Command('podwired')
   )
   .argument('[role]', 'server: the API and a node; agent: a node of the cluster joined (default: as before)');
 
-addControllerFlags(program).parse();
+addResourceFlags(addControllerFlags(program)).parse();
 type Role = 'server' | 'agent';
 const [asked] = program.processedArgs as [Role | undefined];
 if (asked !== undefined && asked !== 'server' && asked !== 'agent')

@@ -1,14 +1,8 @@
 // What the daemon finds out about its machine at start: name, address, DNS, pause program, runtime version.
 // Assumes /proc and /etc of a Linux machine. A few file reads and one process, once.
-import { existsSync, statfsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { isIP } from 'node:net';
-import {
-  availableParallelism,
-  hostname,
-  type NetworkInterfaceInfo,
-  networkInterfaces,
-  totalmem,
-} from 'node:os';
+import { cpus, hostname, type NetworkInterfaceInfo, networkInterfaces, totalmem } from 'node:os';
 import { type Cidr, parseCidr } from '../../lib/cni/address.ts';
 import {
   type ClusterRanges,
@@ -18,10 +12,12 @@ import {
 } from '../../lib/controllers/cluster-ranges.ts';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
+import { fileSystemFigures } from '../../lib/kernel/disk.ts';
 import { readIfThere } from '../../lib/kernel/files.ts';
 import { defaultRouteDevice } from '../../lib/kernel/link.ts';
 import { findProgram } from '../../lib/exec/find-program.ts';
 import type { NodeAmounts } from '../../lib/kubelet/field-refs.ts';
+import type { MachineFigures, NodeCapacity } from '../../lib/kubelet/node-capacity.ts';
 import type { NodeDns } from '../../lib/kubelet/sandbox-config.ts';
 import { parseResolvConf } from '../../lib/sandbox/etc-files.ts';
 
@@ -117,8 +113,41 @@ export async function runtimeVersion(name: string, path: string): Promise<string
   return `${name}://${/version\s+(\S+)/.exec(stdout)?.[1] ?? 'unknown'}`;
 }
 
-/** What the machine has for Pods; the disk is the one that holds `folder`. */
-export function nodeAmounts(folder: string): NodeAmounts {
-  const { blocks, bsize } = statfsSync(folder);
-  return { cpu: availableParallelism(), memory: totalmem(), ephemeralStorage: blocks * bsize };
+/** What the machine has; the disk is the one that holds `folder`. */
+export function machineFigures(folder: string, maxPods: number): MachineFigures {
+  const { capacity: disk } = fileSystemFigures(folder);
+  return { cpus: cpus().length, memory: totalmem(), disk, hugePages: hugePages(), maxPods };
+}
+
+/** What Pods may have of it: what a limit counts as that is not set. */
+export const nodeAmounts = ({ allocatable }: NodeCapacity): NodeAmounts => ({
+  cpu: (allocatable.cpu ?? 0) / 1000,
+  memory: allocatable.memory ?? 0,
+  ephemeralStorage: allocatable['ephemeral-storage'] ?? 0,
+});
+
+const hugePagesFolder = '/sys/kernel/mm/hugepages';
+
+/** Bytes of the pages that the machine keeps, by resource: hugepages-2Mi. */
+function hugePages(): Record<string, number> {
+  if (!existsSync(hugePagesFolder)) return {};
+  return Object.fromEntries(
+    readdirSync(hugePagesFolder).flatMap((name): [string, number][] => {
+      const kib = Number(/^hugepages-(\d+)kB$/.exec(name)?.[1]);
+      if (!kib) return [];
+      const pages = Number(readIfThere(`${hugePagesFolder}/${name}/nr_hugepages`) ?? 0);
+      const size =
+        kib >= 1024 * 1024 ? `${kib / 1024 / 1024}Gi` : kib >= 1024 ? `${kib / 1024}Mi` : `${kib}Ki`;
+      return [[`hugepages-${size}`, pages * kib * 1024]];
+    }),
+  );
+}
+
+const sysResource = 1n << 24n; // CAP_SYS_RESOURCE
+
+/** Without that capability nobody may be safer from the kernel's killer than the daemon itself is. */
+export function leastOomScore(): number {
+  const mask = /^CapEff:\s*([0-9a-f]+)$/m.exec(readIfThere('/proc/self/status') ?? '')?.[1] ?? '0';
+  const mayLower = (BigInt(`0x${mask}`) & sysResource) !== 0n;
+  return mayLower ? -1000 : Number(readIfThere('/proc/self/oom_score_adj') ?? 0);
 }

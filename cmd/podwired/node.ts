@@ -32,8 +32,9 @@ import type { NodeNetworkLog } from '../../lib/node-network/types.ts';
 import { type RunningNodeNetwork, startNodeNetwork } from '../../lib/node-network/loop.ts';
 import { setUpCgroups } from './cgroups.ts';
 import type { Flags } from './flags.ts';
-import { needProgram, nodeAmounts, nodeDns, nodeIp } from './node-facts.ts';
+import { leastOomScore, machineFigures, needProgram, nodeAmounts, nodeDns, nodeIp } from './node-facts.ts';
 import { type NodeRuntime, openRuntime } from './node-runtime.ts';
+import { capacityOf } from './resource-flags.ts';
 import { decodeStaticPod } from './static-manifest.ts';
 import { version } from './version.ts';
 
@@ -93,14 +94,22 @@ export async function prepareNode(
   const nodeRuntime = await ground.runtime();
   const { runtime, images } = nodeRuntime;
   const dns = nodeDns(options.clusterDns, options.clusterDomain);
+  const machine = machineFigures(paths.state, options.maxPods);
+  const capacity = capacityOf(machine, options);
   const node = {
     name,
     hostname: hostname(),
     ip: ground.ip,
     dns,
-    pidsLimit: options.podPidsLimit,
+    limits: {
+      pidsLimit: options.podPidsLimit,
+      memory: machine.memory,
+      leastOomScore: leastOomScore(),
+      hugePages: Object.keys(machine.hugePages).filter((size) => machine.hugePages[size]),
+    },
+    allocatable: capacity.allocatable,
     allowedUnsafeSysctls: checkAllowedSysctls(options.allowedUnsafeSysctls ?? []),
-    amounts: nodeAmounts(paths.state),
+    amounts: nodeAmounts(capacity),
   };
   const kubelet = new Kubelet({
     client,
@@ -125,7 +134,7 @@ export async function prepareNode(
       ...(options.podCidr === undefined ? {} : { podCidrs: parsePodCidr(options.podCidr) }),
       version,
       runtimeVersion: nodeRuntime.version,
-      maxPods: options.maxPods,
+      capacity,
       port: options.port,
       ...(options.annotations ? { annotations: options.annotations } : {}),
     };

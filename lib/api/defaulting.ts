@@ -5,6 +5,12 @@ import { allContainers } from './pod-containers.ts';
 import { compareQuantities } from './quantity.ts';
 import type { Container, PodSpec, Volume } from './types.ts';
 
+/** The classes that are always there. Source: pkg/apis/scheduling/types.go, SystemCriticalPriority. */
+const systemPriorities: Readonly<Record<string, number>> = {
+  'system-cluster-critical': 2_000_000_000,
+  'system-node-critical': 2_000_001_000,
+};
+
 /** Kubernetes' defaults of a Pod's spec. */
 export function defaultPodSpec(spec: PodSpec): void {
   spec.restartPolicy ||= 'Always';
@@ -16,7 +22,7 @@ export function defaultPodSpec(spec: PodSpec): void {
   spec.serviceAccountName ||= spec.serviceAccount || 'default';
   spec.serviceAccount = spec.serviceAccountName;
   spec.preemptionPolicy ??= 'PreemptLowerPriority';
-  spec.priority ??= 0;
+  spec.priority = systemPriorities[spec.priorityClassName ?? ''] ?? spec.priority ?? 0;
   for (const volume of spec.volumes ?? []) defaultVolume(volume);
   for (const container of allContainers(spec)) {
     defaultContainer(container, spec);

@@ -47,6 +47,12 @@ export function compareQuantities(a: string | number, b: string | number): numbe
   return difference < 0n ? -1 : difference > 0n ? 1 : 0;
 }
 
+/** hugepages-2Mi: a resource for each size of pages. */
+export const isHugePages = (resource: string): boolean => /^hugepages-[1-9]\d*(Ki|Mi|Gi)$/.test(resource);
+
+/** Bytes of one page. */
+export const hugePageBytes = (resource: string): number => quantityValue(resource.slice('hugepages-'.length));
+
 function roundUp(value: bigint, unit: bigint): bigint {
   const quotient = value / unit;
   return value > 0n && quotient * unit !== value ? quotient + 1n : quotient;

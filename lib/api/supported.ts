@@ -3,6 +3,7 @@
 // Who implements a field adds it here and runs `npm run generate`, for docs/pod-spec.md is made from this table.
 import { type FieldError, forbidden } from './field-errors.ts';
 import { placedContainers } from './pod-containers.ts';
+import { isHugePages } from './quantity.ts';
 import { fieldsOf } from './schema.ts';
 import type { PodSpec } from './types.ts';
 
@@ -89,7 +90,8 @@ const refusedValues: Readonly<Record<string, Readonly<Record<string, string>>>> 
   },
 };
 
-const supportedResources = ['cpu', 'memory', 'ephemeral-storage'];
+const isSupportedResource = (name: string): boolean =>
+  ['cpu', 'memory', 'ephemeral-storage'].includes(name) || isHugePages(name);
 
 /** A Forbidden for each field or value that this version would have to ignore. */
 export function unsupportedFields(spec: PodSpec): FieldError[] {
@@ -154,7 +156,7 @@ function refuseDetails(spec: PodSpec, errors: FieldError[]): void {
   for (const { container, path } of placedContainers(spec)) {
     for (const kind of ['limits', 'requests'] as const) {
       for (const resource of Object.keys(container.resources?.[kind] ?? {})) {
-        if (!supportedResources.includes(resource))
+        if (!isSupportedResource(resource))
           errors.push(forbidden(`${path}.resources.${kind}[${resource}]`, later));
       }
     }

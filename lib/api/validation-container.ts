@@ -1,9 +1,9 @@
 // Kubernetes' rules for one container: ports, environment, mounts, resources, security.
 // Assumes the schema check and defaulting have run. Collects every fault; O(fields); pure.
 // Source: k8s.io/kubernetes/pkg/apis/core/validation/validation.go (v1.34)
-import { duplicate, type FieldError, invalid, required } from './field-errors.ts';
+import { duplicate, type FieldError, forbidden, invalid, required } from './field-errors.ts';
 import { dnsLabelFault, portNameFault } from './names.ts';
-import { compareQuantities } from './quantity.ts';
+import { compareQuantities, hugePageBytes, isHugePages, quantityValue } from './quantity.ts';
 import { placedContainers } from './pod-containers.ts';
 import type { Container, PodSpec } from './types.ts';
 import { pushFault } from './validation.ts';
@@ -107,6 +107,8 @@ function amountFault(name: string, amount: string | number): string | undefined 
   if (compareQuantities(amount, 0) === 0) return undefined;
   if (name === 'memory' && compareQuantities(amount, '1Mi') < 0)
     return 'must be 1Mi or more: no program starts in less memory';
+  if (isHugePages(name) && quantityValue(amount) % hugePageBytes(name) !== 0)
+    return `must be a multiple of one page of ${name.slice('hugepages-'.length)}`;
   if (name === 'cpu' && compareQuantities(amount, 1_000_000) > 0) return 'must be 1000000 CPUs or less';
   return undefined;
 }
@@ -125,7 +127,7 @@ function resourceErrors(container: Container, path: string): FieldError[] {
     }
   }
   for (const [name, amount] of Object.entries(requests)) {
-    const limit = limits[name];
+    const limit = isHugePages(name) ? undefined : limits[name];
     if (limit !== undefined && compareQuantities(amount, limit) > 0)
       errors.push(
         invalid(
@@ -135,8 +137,34 @@ function resourceErrors(container: Container, path: string): FieldError[] {
         ),
       );
   }
+  errors.push(...hugePageErrors({ limits, requests }, `${path}.resources`));
   return errors;
 }
+
+/** Huge pages are never lent: what is asked for is the limit. And nobody lives on them alone. */
+function hugePageErrors(
+  { limits, requests }: Record<'limits' | 'requests', Amounts>,
+  path: string,
+): FieldError[] {
+  const names = new Set([...Object.keys(limits), ...Object.keys(requests)].filter(isHugePages));
+  if (names.size === 0) return [];
+  const errors: FieldError[] = [];
+  for (const name of names) {
+    const limit = limits[name];
+    const request = requests[name];
+    if (limit === undefined)
+      errors.push(required(`${path}.limits[${name}]`, 'must be set: huge pages cannot be overcommitted'));
+    else if (request !== undefined && compareQuantities(request, limit) !== 0)
+      errors.push(
+        invalid(`${path}.requests[${name}]`, request, `must be equal to ${name} limit of ${limit}`),
+      );
+  }
+  if (!requests.cpu && !requests.memory && !limits.cpu && !limits.memory)
+    errors.push(forbidden(path, 'HugePages require cpu or memory'));
+  return errors;
+}
+
+type Amounts = Readonly<Record<string, string | number>>;
 
 const maxId = 2_147_483_647;
 export const idFault = (id: number | undefined): string | undefined =>

@@ -35,6 +35,10 @@ export interface LinuxResources {
   /** Bytes. */
   readonly memoryLimit?: number;
   readonly pidsLimit?: number;
+  /** Bytes, by the kernel's name of a page size: 2MB, 1GB. */
+  readonly hugepageLimits?: Readonly<Record<string, number>>;
+  /** -1000 to 1000. Of containers only. */
+  readonly oomScoreAdj?: number;
 }
 
 /** 'pod': the sandbox's own, shared by its containers · 'container': one each · 'node': the machine's. */
@@ -213,6 +217,12 @@ export interface RuntimeService {
   /** SIGTERM (or the image's STOPSIGNAL), then after `graceSeconds` SIGKILL; resolves when it is dead. */
   stopContainer(containerId: string, graceSeconds: number): Promise<void>;
   removeContainer(containerId: string): Promise<void>;
+  /** Sets limits of a container that runs; what is absent stays. */
+  updateContainerResources(containerId: string, resources: LinuxResources): Promise<void>;
+  /** Sets limits of the Pod as a whole. */
+  updatePodSandboxResources(sandboxId: string, resources: LinuxResources): Promise<void>;
+  /** Bytes on disk that a container wrote to its own root; undefined when it cannot be told. */
+  writableLayerBytes(containerId: string): Promise<number | undefined>;
   listContainers(): ContainerStatus[];
   exec(containerId: string, request: ExecRequest): Promise<ExecSession>;
   /**

@@ -123,6 +123,7 @@ export function commandLine(
 }
 
 function processOf({ config, image, hostname, user, capabilities }: SpecInput): OciProcess {
+  const { oomScoreAdj } = config.resources;
   const { uid, gid, additionalGids } = user;
   return {
     terminal: config.tty,
@@ -132,6 +133,7 @@ function processOf({ config, image, hostname, user, capabilities }: SpecInput): 
     cwd: config.workingDir || image.WorkingDir || '/',
     capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
     noNewPrivileges: !config.security.allowPrivilegeEscalation,
+    ...(oomScoreAdj === undefined ? {} : { oomScoreAdj }),
   };
 }
 
@@ -167,7 +169,7 @@ function resourcesOf(
   limits: LinuxResources,
   how: { privileged: boolean; cgroupVersion: 'v1' | 'v2' },
 ): OciResources {
-  const { cpuShares, cpuQuota, memoryLimit, pidsLimit } = limits;
+  const { cpuShares, cpuQuota, memoryLimit, pidsLimit, hugepageLimits } = limits;
   const cpu = {
     ...(cpuShares === undefined ? {} : { shares: cpuShares }),
     ...(cpuQuota === undefined ? {} : { quota: cpuQuota, period: cpuPeriod }),
@@ -177,6 +179,11 @@ function resourcesOf(
     ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
     ...(memoryLimit === undefined ? {} : { memory: { limit: memoryLimit } }),
     ...(pidsLimit === undefined ? {} : { pids: { limit: pidsLimit } }),
+    ...(hugepageLimits === undefined
+      ? {}
+      : {
+          hugepageLimits: Object.entries(hugepageLimits).map(([pageSize, limit]) => ({ pageSize, limit })),
+        }),
     // As the kubelet does since 1.28: what runs out of memory dies whole, not one process of it.
     ...(how.cgroupVersion === 'v2' && memoryLimit !== undefined
       ? { unified: { 'memory.oom.group': '1' } }

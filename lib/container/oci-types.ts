@@ -31,6 +31,7 @@ export interface OciProcess {
     readonly permitted: readonly string[];
   };
   readonly noNewPrivileges: boolean;
+  readonly oomScoreAdj?: number;
 }
 
 export interface OciResources {
@@ -38,6 +39,7 @@ export interface OciResources {
   readonly cpu?: { readonly shares?: number; readonly quota?: number; readonly period?: number };
   readonly memory?: { readonly limit: number };
   readonly pids?: { readonly limit: number };
+  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limit: number }[];
   readonly unified?: Readonly<Record<string, string>>;
 }
 

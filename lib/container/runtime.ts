@@ -8,6 +8,8 @@ import { startReportingDaemon, type StartReportingDaemon } from '../exec/reporti
 import type { StepClock } from '../exec/step-clock.ts';
 import { Undo } from '../exec/undo.ts';
 import type { NodePaths } from '../kernel/paths.ts';
+import { setCgroupLimits } from '../kernel/cgroup.ts';
+import { diskUsage } from '../kernel/disk.ts';
 import { identify } from '../kernel/process.ts';
 import { readIfThere } from '../kernel/files.ts';
 import { mountRoot, planBundle, warmSeccomp, writeBundle } from './bundle.ts';
@@ -32,6 +34,7 @@ import type {
   ExecSession,
   ExecSyncRequest,
   ExecSyncResult,
+  LinuxResources,
 } from './cri.ts';
 import { ContainerError } from './errors.ts';
 import type { ImageStore } from './image-store.ts';
@@ -82,6 +85,10 @@ export interface ContainerRuntime {
   kill(id: string): Promise<void>;
   /** Kills it if need be and removes all of it but the log. Unknown ids succeed. */
   remove(id: string): Promise<void>;
+  /** Sets limits of one that runs; what is absent stays. @throws KernelError */
+  updateResources(id: string, resources: LinuxResources): Promise<void>;
+  /** Bytes on disk that it wrote to its root; undefined when it cannot be told. */
+  writableLayerBytes(id: string): Promise<number | undefined>;
   list(): ContainerStatus[];
   /** @throws ContainerError ContainerNotFound, ContainerNotRunning */
   exec(id: string, request: ExecRequest): Promise<ExecSession>;
@@ -288,6 +295,16 @@ class ConmonRuntime implements ContainerRuntime {
       () => this.#table.killAndWait(live),
       () => this.#table.forget(live),
     ]);
+  }
+
+  async updateResources(id: string, resources: LinuxResources): Promise<void> {
+    const { record } = this.#table.get(id);
+    if (record.state === 'running') setCgroupLimits(record.cgroup, resources);
+  }
+
+  async writableLayerBytes(id: string): Promise<number | undefined> {
+    const live = this.#table.find(id);
+    return live && (await diskUsage([live.files.upper], this.#exec)).get(live.files.upper);
   }
 
   list(): ContainerStatus[] {

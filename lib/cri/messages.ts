@@ -69,7 +69,7 @@ export interface ContainerMessage {
   readonly stdinOnce: boolean;
   readonly tty: boolean;
   readonly linux: {
-    readonly resources: Readonly<Record<string, number | Labels>>;
+    readonly resources: Readonly<Record<string, number | Labels | readonly object[]>>;
     readonly securityContext: Readonly<Record<string, boolean | string | object>>;
   };
 }
@@ -173,6 +173,14 @@ export interface Calls {
   RemoveContainer: { request: OfContainer; response: Nothing };
   ListContainers: { request: Selector; response: { containers: readonly RemoteContainer[] } };
   ContainerStatus: { request: OfContainer; response: { status: RemoteContainerStatus | null } };
+  ContainerStats: {
+    request: OfContainer;
+    response: { stats: { writableLayer: { usedBytes: { value: string } | null } | null } | null };
+  };
+  UpdateContainerResources: {
+    request: OfContainer & { linux: ContainerMessage['linux']['resources'] };
+    response: Nothing;
+  };
   ReopenContainerLog: { request: OfContainer; response: Nothing };
   ExecSync: {
     request: OfContainer & { cmd: readonly string[]; timeout: number };

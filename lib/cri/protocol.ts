@@ -47,7 +47,13 @@ const messages: Readonly<Record<string, string>> = {
   Int64Value: 'value int64 1',
   Capability: 'addCapabilities string[] 1, dropCapabilities string[] 2',
   LinuxContainerResources:
-    'cpuPeriod int64 1, cpuQuota int64 2, cpuShares int64 3, memoryLimitInBytes int64 4, unified map 9',
+    'cpuPeriod int64 1, cpuQuota int64 2, cpuShares int64 3, memoryLimitInBytes int64 4, oomScoreAdj int64 5, hugepageLimits HugepageLimit[] 8, unified map 9',
+  HugepageLimit: 'pageSize string 1, limit uint64 2',
+  UpdateContainerResourcesRequest: 'containerId string 1, linux LinuxContainerResources 2',
+  ContainerStatsResponse: 'stats ContainerStats 1',
+  ContainerStats: 'writableLayer FilesystemUsage 4',
+  FilesystemUsage: 'usedBytes UInt64Value 3',
+  UInt64Value: 'value uint64 1',
   LinuxContainerSecurityContext:
     'capabilities Capability 1, privileged bool 2, namespaceOptions NamespaceOption 3, runAsUser Int64Value 5, runAsUsername string 6, readonlyRootfs bool 7, supplementalGroups int64[] 8, noNewPrivs bool 11, runAsGroup Int64Value 12, maskedPaths string[] 13, readonlyPaths string[] 14, seccomp SecurityProfile 15, supplementalGroupsPolicy SupplementalGroupsPolicy 17',
   LinuxContainerConfig:
@@ -113,6 +119,8 @@ const services: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     RemoveContainer: 'ContainerRequest Empty',
     ListContainers: 'ListContainersRequest ListContainersResponse',
     ContainerStatus: 'ContainerRequest ContainerStatusResponse',
+    ContainerStats: 'ContainerRequest ContainerStatsResponse',
+    UpdateContainerResources: 'UpdateContainerResourcesRequest Empty',
     ReopenContainerLog: 'ContainerRequest Empty',
     ExecSync: 'ExecSyncRequest ExecSyncResponse',
     Exec: 'ExecRequest ExecResponse',

@@ -2,7 +2,13 @@
 // Assumes checked configurations; labels are those that crictl and other tools know, and one that tells whose they are.
 // Source: kubelet's kuberuntime (labels.go, security_context.go, kuberuntime_container_linux.go).
 import { dirname, relative } from 'node:path';
-import type { ContainerConfig, Mount, PodSandboxConfig, SecurityConfig } from '../container/cri.ts';
+import type {
+  ContainerConfig,
+  Mount,
+  PodSandboxConfig,
+  SecurityConfig,
+  LinuxResources,
+} from '../container/cri.ts';
 import { ContainerError } from '../container/errors.ts';
 import { maskedPaths, readonlyPaths } from '../container/oci-spec.ts';
 import { cpuPeriod } from '../kernel/cgroup-values.ts';
@@ -125,7 +131,10 @@ export function containerRequest(input: ContainerInput): {
       stdin: config.stdin,
       stdinOnce: config.stdinOnce ?? false,
       tty: config.tty,
-      linux: { resources: resources(input), securityContext: securityContext(input) },
+      linux: {
+        resources: resourcesMessage(config.resources, input),
+        securityContext: securityContext(input),
+      },
     },
     sandboxConfig: { ...sandboxMessage(sandbox), logDirectory },
   };
@@ -158,12 +167,20 @@ function mountMessages({ config, hostsPath, features }: ContainerInput): MountMe
   });
 }
 
-function resources({ config, unified }: ContainerInput): ContainerMessage['linux']['resources'] {
-  const { cpuShares, cpuQuota, memoryLimit, pidsLimit } = config.resources;
+/** Of a new container, and of one whose limits change. `unified`: cgroup v2. */
+export function resourcesMessage(
+  limits: LinuxResources,
+  { unified }: { readonly unified: boolean },
+): ContainerMessage['linux']['resources'] {
+  const { cpuShares, cpuQuota, memoryLimit, pidsLimit, hugepageLimits, oomScoreAdj } = limits;
   return {
     ...(cpuShares === undefined ? {} : { cpuShares }),
     ...(cpuQuota === undefined ? {} : { cpuQuota, cpuPeriod }),
     ...(memoryLimit === undefined ? {} : { memoryLimitInBytes: memoryLimit }),
+    ...(oomScoreAdj === undefined ? {} : { oomScoreAdj }),
+    ...(hugepageLimits === undefined
+      ? {}
+      : { hugepageLimits: Object.entries(hugepageLimits).map(([pageSize, limit]) => ({ pageSize, limit })) }),
     // On v1 the Pod's own group holds the limit of processes; the CRI has no field for it.
     ...(unified
       ? {

@@ -13,6 +13,7 @@ import type {
   ExecSession,
   ExecSyncRequest,
   ExecSyncResult,
+  LinuxResources,
   PodSandboxConfig,
   PodSandboxStatus,
   RuntimeEvent,
@@ -21,7 +22,7 @@ import type {
 import { ContainerError } from '../container/errors.ts';
 import { ExecError, messageOf, PodwireError } from '../exec/errors.ts';
 import type { StepClock } from '../exec/step-clock.ts';
-import { detectCgroups, ensureCgroup, removeCgroup } from '../kernel/cgroup.ts';
+import { detectCgroups, ensureCgroup, removeCgroup, setCgroupLimits } from '../kernel/cgroup.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { hostsFile } from '../sandbox/etc-files.ts';
@@ -34,6 +35,7 @@ import {
   containerRequest,
   type Features,
   featuresOf,
+  resourcesMessage,
   type SandboxInput,
   sandboxMessage,
 } from './requests.ts';
@@ -228,6 +230,27 @@ export class CriRuntime implements RuntimeService {
   async removeContainer(containerId: string): Promise<void> {
     await this.#repeatable('RemoveContainer', { containerId });
     this.#table.dropContainer(containerId);
+  }
+
+  async writableLayerBytes(containerId: string): Promise<number | undefined> {
+    try {
+      const { stats } = await this.#connection.call('ContainerStats', { containerId });
+      const used = stats?.writableLayer?.usedBytes?.value;
+      return used === undefined ? undefined : Number(used);
+    } catch {
+      return undefined; // gone, or not now: the next look tells
+    }
+  }
+
+  async updateContainerResources(containerId: string, resources: LinuxResources): Promise<void> {
+    const linux = resourcesMessage(resources, { unified: detectCgroups().mode === 'v2' });
+    await this.#connection.call('UpdateContainerResources', { containerId, linux });
+  }
+
+  /** The Pod's group is ours. */
+  async updatePodSandboxResources(sandboxId: string, resources: LinuxResources): Promise<void> {
+    const { uid } = await this.waitForNetwork(sandboxId);
+    setCgroupLimits(podCgroup(this.#options.paths, uid), resources);
   }
 
   listContainers(): ContainerStatus[] {

@@ -9,10 +9,12 @@ export interface Limits {
   /** Bytes. */
   readonly memoryLimit?: number;
   readonly pidsLimit?: number;
+  /** Bytes, by the kernel's name of a page size: 2MB, 1GB. */
+  readonly hugepageLimits?: Readonly<Record<string, number>>;
 }
 
 export interface CgroupWrite {
-  readonly controller: 'cpu' | 'memory' | 'pids';
+  readonly controller: 'cpu' | 'memory' | 'pids' | 'hugetlb';
   readonly file: string;
   readonly value: string;
 }
@@ -57,5 +59,11 @@ export function limitWrites(limits: Limits, version: 'v1' | 'v2'): CgroupWrite[]
     });
   if (pidsLimit !== undefined)
     writes.push({ controller: 'pids', file: 'pids.max', value: pidsLimit > 0 ? `${pidsLimit}` : 'max' });
+  for (const [size, bytes] of Object.entries(limits.hugepageLimits ?? {}))
+    writes.push({
+      controller: 'hugetlb',
+      file: `hugetlb.${size}.${v2 ? 'max' : 'limit_in_bytes'}`,
+      value: `${bytes}`,
+    });
   return writes;
 }

@@ -104,7 +104,16 @@ export async function undoPrepareCgroups(done: CgroupPreparation, exec?: Exec): 
 export function ensureCgroup(path: string, limits: Limits): void {
   const layout = detectCgroups();
   if (layout.mode === 'v2') ensureUnified(layout.unified!, path);
-  else for (const controller of wantedV1) if (layout.v1[controller]) ensureV1(layout.v1[controller], path);
+  else {
+    const wanted = limits.hugepageLimits ? [...wantedV1, 'hugetlb'] : wantedV1;
+    for (const controller of wanted) if (layout.v1[controller]) ensureV1(layout.v1[controller], path);
+  }
+  setCgroupLimits(path, limits);
+}
+
+/** Sets limits of a group that stands. @throws KernelError EBUSY when more is in use than memory is given */
+export function setCgroupLimits(path: string, limits: Limits): void {
+  const layout = detectCgroups();
   for (const write of limitWrites(limits, layout.mode === 'v2' ? 'v2' : 'v1'))
     writeLimit(layout, path, write);
 }

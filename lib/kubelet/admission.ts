@@ -1,8 +1,11 @@
 // What a node refuses of a Pod that the API took: it depends on the node's own settings. Pure.
-// Assumes a validated Pod. O(sysctls). Source: kubelet's sysctl allowlist (pkg/kubelet/sysctl), v1.34.
+// Assumes a validated Pod. O(sysctls + Pods of the node). Source: kubelet's sysctl allowlist (pkg/kubelet/sysctl) and
+// lifecycle/predicate.go, v1.34.
 import type { Pod } from '../api/types.ts';
 import { PodwireError } from '../exec/errors.ts';
+import { shortage, shortageText } from './fit.ts';
 import type { WaitingReason } from './status.ts';
+import type { NodeFacts } from './sync-context.ts';
 
 /** Kernel parameters of a Pod's own namespaces that cannot hurt a neighbour. */
 export const safeSysctls: readonly string[] = [
@@ -39,7 +42,20 @@ export function checkAllowedSysctls(patterns: readonly string[]): readonly strin
 }
 
 /** Why this node does not run the Pod; undefined when it does. */
-export function podRejection(pod: Pod, allowedUnsafeSysctls: readonly string[]): WaitingReason | undefined {
+export function podRejection(pod: Pod, { node, others }: Surroundings): WaitingReason | undefined {
+  const bad = sysctlRejection(pod, node.allowedUnsafeSysctls);
+  if (bad) return bad;
+  const short = others && shortage(pod, others, node.allocatable);
+  return short && { reason: `OutOf${short.resource}`, message: shortageText(short) };
+}
+
+export interface Surroundings {
+  readonly node: Pick<NodeFacts, 'allowedUnsafeSysctls' | 'allocatable'>;
+  /** Pods that are there already; undefined: it was let in before. */
+  readonly others: readonly Pod[] | undefined;
+}
+
+function sysctlRejection(pod: Pod, allowedUnsafeSysctls: readonly string[]): WaitingReason | undefined {
   const allowed = (name: string): boolean =>
     safeSysctls.includes(name) ||
     allowedUnsafeSysctls.some((pattern) =>

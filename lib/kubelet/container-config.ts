@@ -7,7 +7,7 @@ import type { Container, Pod } from '../api/types.ts';
 import type { ContainerConfig, Mount, SecurityConfig } from '../container/cri.ts';
 import { ContainerConfigError } from './environment.ts';
 import { expand } from './expansion.ts';
-import { containerResources } from './resources.ts';
+import { containerResources, type NodeLimits } from './resources.ts';
 import type { PodVolumes } from './volumes/volume.ts';
 
 /** Changes when the container must be replaced. */
@@ -85,7 +85,7 @@ export interface ContainerConfigInput {
   readonly logDir: string;
   /** File that becomes terminationMessagePath. */
   readonly terminationLog: string;
-  readonly pidsLimit: number;
+  readonly limits: NodeLimits;
   /** Where Localhost seccomp profiles are. */
   readonly seccompDir: string;
 }
@@ -111,7 +111,7 @@ export function containerConfig(input: ContainerConfigInput): ContainerConfig {
       },
     ],
     security: securityConfig(input),
-    resources: containerResources(container, input.pidsLimit),
+    resources: containerResources(input.pod, container, input.limits),
     ...(container.lifecycle?.stopSignal ? { stopSignal: container.lifecycle.stopSignal } : {}),
     tty: container.tty ?? false,
     stdin: container.stdin ?? false,

@@ -29,7 +29,7 @@ import { StatusManager } from './status-manager.ts';
 import type { NodeFacts } from './sync-context.ts';
 import { PodSyncer } from './sync-pod.ts';
 import { ReferenceWatcher } from './references.ts';
-import { SizeLimits } from './volumes/size-limits.ts';
+import { LocalStorageLimits, measureLocalStorage } from './eviction/local-storage.ts';
 import { VolumeManager } from './volumes/volume-manager.ts';
 
 export interface KubeletOptions {
@@ -62,7 +62,7 @@ export class Kubelet {
   readonly #mirror: MirrorClient;
   readonly #stopper: ContainerStopper;
   readonly #references: ReferenceWatcher;
-  readonly #limits: SizeLimits;
+  readonly #limits: LocalStorageLimits;
   readonly #probes: ProbeManager;
   readonly #logs: ContainerLogs;
   readonly events: EventRecorder;
@@ -86,7 +86,10 @@ export class Kubelet {
       onError: (error) => log.warn({ err: error }, messageOf(error)),
     });
     this.#references = new ReferenceWatcher({ client, log, onChange: (uid) => this.#referenceChanged(uid) });
-    this.#limits = new SizeLimits((uid, message) => this.#evict(uid, message));
+    this.#limits = new LocalStorageLimits({
+      measure: (pod) => measureLocalStorage({ paths, runtime }, pod),
+      onExceeded: (uid, message) => this.#evict(uid, message),
+    });
     const volumes = new VolumeManager({
       podsDir: paths.pods,
       data: this.#references,
@@ -119,6 +122,7 @@ export class Kubelet {
       probes,
       node,
       networkNotReady: options.networkNotReady ?? (() => undefined),
+      otherPods: (pod) => this.#otherPods(pod),
     });
     this.#workers = new PodWorkers((uid) => this.#sync(uid), log);
   }
@@ -315,6 +319,14 @@ export class Kubelet {
     this.#workers.wake(uid);
   }
 
+  #otherPods({ metadata: { uid } }: Pod): Pod[] {
+    const states = [...this.#pods.values()].filter(
+      ({ pod, admitted, finished, failed }) =>
+        admitted && pod.metadata.uid !== uid && !finished && !failed && !isOver(pod),
+    );
+    return states.map(({ pod }) => pod);
+  }
+
   /** The Pods of this node as they are known here, whether the API can be asked or not. */
   pods(): Pod[] {
     return [...this.#pods.values()].map(({ pod, lastStatus }) =>
@@ -344,3 +356,5 @@ export class Kubelet {
     await housekeeping({ client, runtime, paths, nodeName: node.name, mirror: this.#mirror, log, isKnown });
   }
 }
+
+const isOver = ({ status }: Pod): boolean => status?.phase === 'Succeeded' || status?.phase === 'Failed';

@@ -1,7 +1,7 @@
 // The Node object: what this machine is and has, registered at start and kept Ready.
 // Assumes one machine, one Node of this name; others write conditions of their own. A look every 10 s, a write when something
 // changed and every five minutes: that the node lives, its Lease tells (node-lease.ts).
-import { arch, cpus, hostname, release, totalmem } from 'node:os';
+import { arch, hostname, release } from 'node:os';
 import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
@@ -11,6 +11,7 @@ import { timestamp } from '../api/time.ts';
 import type { Node } from '../api/types.ts';
 import { messageOf } from '../exec/errors.ts';
 import { readIfThere } from '../kernel/files.ts';
+import { type NodeCapacity, shownAmounts } from './node-capacity.ts';
 
 export interface NodeInput {
   readonly name: string;
@@ -22,7 +23,7 @@ export interface NodeInput {
   readonly version: string;
   /** e.g. crun://1.8.1 */
   readonly runtimeVersion: string;
-  readonly maxPods: number;
+  readonly capacity: NodeCapacity;
   /** Where this node serves its Pods' logs and exec to servers; 0: nowhere. */
   readonly port?: () => number;
 }
@@ -199,16 +200,11 @@ function nodeStatus(
   node: Node,
   seen: { readonly now: number; readonly notReady: string | undefined },
 ): NodeStatus {
-  const capacity = {
-    cpu: String(cpus().length),
-    memory: `${Math.floor(totalmem() / 1024)}Ki`,
-    pods: String(input.maxPods),
-  };
   const os = /^PRETTY_NAME="?(.*?)"?$/m.exec(readIfThere('/etc/os-release') ?? '')?.[1] ?? 'Linux';
   return {
     ...node.status,
-    capacity,
-    allocatable: capacity,
+    capacity: shownAmounts(input.capacity.capacity),
+    allocatable: shownAmounts(input.capacity.allocatable),
     addresses: [
       { type: 'InternalIP', address: input.ip },
       { type: 'Hostname', address: hostname() },

@@ -11,6 +11,8 @@ export interface PodState {
   pod: Pod;
   /** The object is gone from the API (or the file from its folder): take the Pod down, write nothing. */
   gone: boolean;
+  /** There was room for it: it is not asked again. */
+  admitted: boolean;
   /** Made from a file; the API only mirrors it. */
   readonly isStatic: boolean;
   /** Seconds that containers get to end, whatever the object says; set when it was removed by force. */
@@ -43,6 +45,7 @@ export function newPodState(pod: Pod, origin: 'api' | 'file' = 'api'): PodState 
     pod,
     isStatic: origin === 'file',
     gone: false,
+    admitted: origin === 'file' || pod.status?.startTime !== undefined,
     going: new AbortController(),
     beginning: new Set(),
     finished: false,

@@ -6,7 +6,7 @@ import { bandwidthOf } from '../api/bandwidth.ts';
 import { PodwireError } from '../exec/errors.ts';
 import type { Pod } from '../api/types.ts';
 import type { DnsConfig, NamespaceMode, PodSandboxConfig, PortMapping } from '../container/cri.ts';
-import { podResources } from './resources.ts';
+import { type NodeLimits, podResources } from './resources.ts';
 
 export interface NodeDns {
   /** What the node itself uses (/etc/resolv.conf). */
@@ -89,7 +89,7 @@ export interface SandboxConfigInput {
   readonly attempt: number;
   readonly dns: NodeDns;
   readonly nodeHostname: string;
-  readonly pidsLimit: number;
+  readonly limits: NodeLimits;
 }
 
 export function sandboxConfig({
@@ -97,7 +97,7 @@ export function sandboxConfig({
   attempt,
   dns,
   nodeHostname,
-  pidsLimit,
+  limits,
 }: SandboxConfigInput): PodSandboxConfig {
   const { spec, metadata } = pod;
   const fqdn = spec.hostNetwork ? undefined : podFqdn(pod, dns.clusterDomain);
@@ -121,6 +121,6 @@ export function sandboxConfig({
     sysctls: Object.fromEntries(
       (spec.securityContext?.sysctls ?? []).map(({ name, value }) => [name, value]),
     ),
-    resources: podResources(pod, pidsLimit),
+    resources: podResources(pod, limits),
   };
 }

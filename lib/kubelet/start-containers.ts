@@ -155,9 +155,9 @@ export class ContainerStarter {
     const data = await readEnvData(pod, container, references);
     const vars = environment(pod, container, { hostIP: node.ip, podIPs, node: node.amounts }, data);
     const subPaths = await bindSubPaths({ podsDir: paths.pods, pod, container, volumes, vars });
-    const { pidsLimit } = node;
+    const { limits } = node;
     const { seccomp: seccompDir } = paths;
-    const made = { attempt, vars, volumes, subPaths, logDir, terminationLog, pidsLimit, seccompDir };
+    const made = { attempt, vars, volumes, subPaths, logDir, terminationLog, limits, seccompDir };
     return containerConfig({ pod, container, ...made });
   }
 

@@ -1,4 +1,5 @@
 // What bringing a Pod to its spec needs of its surroundings.
+import type { Amounts } from '../api/pod-requests.ts';
 import type { Pod } from '../api/types.ts';
 import type { RuntimeService } from '../container/cri.ts';
 import type { NodePaths } from '../kernel/paths.ts';
@@ -9,6 +10,7 @@ import type { ImagePuller } from './images.ts';
 import type { ReferenceWatcher } from './references.ts';
 import { runtimeStatusOf } from './pod-state.ts';
 import type { ProbeManager } from './prober/manager.ts';
+import type { NodeLimits } from './resources.ts';
 import type { NodeDns } from './sandbox-config.ts';
 import type { StatusManager } from './status-manager.ts';
 import type { VolumeManager } from './volumes/volume-manager.ts';
@@ -18,8 +20,9 @@ export interface NodeFacts {
   readonly hostname: string;
   readonly ip: string;
   readonly dns: NodeDns;
-  /** 0: no limit. */
-  readonly pidsLimit: number;
+  readonly limits: NodeLimits;
+  /** What Pods may ask for; cpu in millicores, all else in whole units. */
+  readonly allocatable: Amounts;
   /** Beside the safe ones: names, or beginnings with a `*`. */
   readonly allowedUnsafeSysctls: readonly string[];
   /** What it has for Pods. */
@@ -38,6 +41,8 @@ export interface SyncContext {
   readonly probes: ProbeManager;
   readonly node: NodeFacts;
   readonly networkNotReady: () => string | undefined;
+  /** Those that are here beside it and have not ended. */
+  readonly otherPods: (pod: Pod) => readonly Pod[];
 }
 
 /** Where a Pod is reached from its node; '' while it has no address. */

@@ -107,8 +107,11 @@ export class PodSyncer {
   /** Fails a Pod that this node does not run. */
   #admit(state: PodState): void {
     const { pod } = state;
-    const rejection = podRejection(pod, this.#context.node.allowedUnsafeSysctls);
-    if (!rejection || state.failed || this.#runtime(pod).sandboxes.length > 0) return;
+    if (state.failed || this.#runtime(pod).sandboxes.length > 0) return;
+    const { node, otherPods } = this.#context;
+    const rejection = podRejection(pod, { node, others: state.admitted ? undefined : otherPods(pod) });
+    state.admitted ||= rejection === undefined;
+    if (!rejection) return;
     state.failed = rejection;
     this.#record(pod, { type: 'Warning', ...rejection });
   }
@@ -220,7 +223,7 @@ export class PodSyncer {
         attempt,
         dns: node.dns,
         nodeHostname: node.hostname,
-        pidsLimit: node.pidsLimit,
+        limits: node.limits,
       });
       const sandbox = await runtime.runPodSandbox(config, clockOf(state));
       return sandbox.id;

@@ -10,6 +10,7 @@ import type {
   ExecSession,
   ExecSyncRequest,
   ExecSyncResult,
+  LinuxResources,
   PodSandboxConfig,
   PodSandboxStatus,
   RuntimeEvent,
@@ -18,6 +19,7 @@ import type {
 import type { ContainerRuntime, SandboxMounts } from '../container/runtime.ts';
 import { allSettledOrThrow, PodwireError, settleAll } from '../exec/errors.ts';
 import type { StepClock } from '../exec/step-clock.ts';
+import { setCgroupLimits } from '../kernel/cgroup.ts';
 import { readIfThere } from '../kernel/files.ts';
 import { connectInNetns, connectToSelf } from '../kernel/netns-connect.ts';
 import { deleteNetns, netnsPath } from '../kernel/netns.ts';
@@ -205,6 +207,19 @@ export class LocalRuntime implements RuntimeService {
 
   async removeContainer(containerId: string): Promise<void> {
     await this.#containers.remove(containerId);
+  }
+
+  async updateContainerResources(containerId: string, resources: LinuxResources): Promise<void> {
+    await this.#containers.updateResources(containerId, resources);
+  }
+
+  async updatePodSandboxResources(sandboxId: string, resources: LinuxResources): Promise<void> {
+    const { record } = this.#get(sandboxId);
+    setCgroupLimits(podCgroup(this.#context.paths, record.config.uid), resources);
+  }
+
+  writableLayerBytes(containerId: string): Promise<number | undefined> {
+    return this.#containers.writableLayerBytes(containerId);
   }
 
   listContainers(): ContainerStatus[] {

@@ -5,7 +5,7 @@ import { taintKeys, untolerated } from '../api/taints.ts';
 import type { Node, Pod } from '../api/types.ts';
 import { fitsNode, preferenceOf } from './node-affinity.ts';
 import { type AffinityState, affinityState } from './pod-affinity.ts';
-import { portsClash } from './pod-requests.ts';
+import { portsClash } from '../api/pod-requests.ts';
 import { type NodeInfo, type PodInfo, podInfo, type Snapshot } from './snapshot.ts';
 import { type SpreadState, spreadState } from './topology-spread.ts';
 

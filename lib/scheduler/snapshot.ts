@@ -2,7 +2,7 @@
 // Assumes informers tell every change. A Pod that was placed and is not yet seen on its node is counted there for a while.
 // O(1) a change; memory is a record a Pod beside the informers' own.
 import type { Node, Pod } from '../api/types.ts';
-import { type Amounts, amountsOf, type HostPort, hostPorts, podRequests } from './pod-requests.ts';
+import { type Amounts, amountsOf, type HostPort, hostPorts, podRequests } from '../api/pod-requests.ts';
 
 export interface PodInfo {
   readonly pod: Pod;

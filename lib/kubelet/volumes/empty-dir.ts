@@ -29,10 +29,13 @@ export async function setUpEmptyDir(podsDir: string, pod: Pod, volume: Volume): 
   return { path, readOnly: false };
 }
 
+// Only the memory limit is asked for: nothing of the node's.
+const noLimits = { pidsLimit: 0, memory: 1, leastOomScore: 0, hugePages: [] };
+
 /** No larger than its sizeLimit, nor than all the memory that the Pod may have. Pure. */
 export function tmpfsOptions(pod: Pod, volume: Volume): string {
   const fsGroup = pod.spec.securityContext?.fsGroup;
-  const limits = [volume.emptyDir?.sizeLimit, podResources(pod, 0).memoryLimit]
+  const limits = [volume.emptyDir?.sizeLimit, podResources(pod, noLimits).memoryLimit]
     .map((limit) => (limit === undefined ? 0 : quantityValue(limit)))
     .filter((bytes) => bytes > 0);
   return [

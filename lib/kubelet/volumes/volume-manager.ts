@@ -12,7 +12,7 @@ import { isWritten, makeVolumeDir, writeAtomically } from './atomic-writer.ts';
 import { type Contents, contentsOf } from './contents.ts';
 import { setUpEmptyDir } from './empty-dir.ts';
 import { setUpHostPath } from './host-path.ts';
-import type { SizeLimits } from './size-limits.ts';
+import type { LocalStorageLimits } from '../eviction/local-storage.ts';
 import { type PodVolumes, podDir, VolumeError, volumeDir, type VolumeOnNode } from './volume.ts';
 
 export interface VolumeManagerOptions {
@@ -20,7 +20,7 @@ export interface VolumeManagerOptions {
   readonly data: DataSource;
   readonly node: NodeAmounts;
   readonly events: EventRecorder;
-  readonly limits: SizeLimits;
+  readonly limits: LocalStorageLimits;
 }
 
 export class VolumeManager {
@@ -34,7 +34,7 @@ export class VolumeManager {
 
   /** Makes what is missing and writes what changed. @throws VolumeError while something is missing */
   async setUp(pod: Pod): Promise<PodVolumes> {
-    const { podsDir, limits } = this.#options;
+    const { limits } = this.#options;
     const volumes = new Map<string, VolumeOnNode>();
     for (const volume of pod.spec.volumes ?? []) {
       try {
@@ -44,7 +44,7 @@ export class VolumeManager {
         throw new VolumeError(volume.name, messageOf(error), { cause: error });
       }
     }
-    if (volumes.size > 0) limits.watch(podsDir, pod);
+    limits.watch(pod);
     return volumes;
   }
 

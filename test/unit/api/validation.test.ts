@@ -204,16 +204,18 @@ const specs: { name: string; spec: object; says: string[] }[] = [
     name: 'resources',
     spec: withContainer({
       resources: {
-        limits: { cpu: '100m', memory: '-1', 'nvidia.com/gpu': 1, 'ephemeral-storage': '1Gi' },
-        requests: { cpu: '200m', 'hugepages-2Mi': '2Mi' },
+        limits: { cpu: '100m', memory: '-1', 'nvidia.com/gpu': 1, 'hugepages-1Gi': '1500Mi' },
+        requests: { cpu: '200m', 'hugepages-2Mi': '2Mi', 'hugepages-1Gi': '2Gi' },
       },
     }),
     says: [
       'spec.containers[0].resources.limits[memory]: Invalid value: "-1": must be greater than or equal to 0',
+      'spec.containers[0].resources.limits[hugepages-1Gi]: Invalid value: "1500Mi": must be a multiple of one page of 1Gi',
       'spec.containers[0].resources.requests: Invalid value: "200m": must be less than or equal to cpu limit of 100m',
+      'spec.containers[0].resources.requests[hugepages-1Gi]: Invalid value: "2Gi": must be equal to hugepages-1Gi limit of 1500Mi',
+      'spec.containers[0].resources.limits[hugepages-2Mi]: Required value: must be set: huge pages cannot be overcommitted',
       `spec.containers[0].resources.limits[nvidia.com/gpu]: ${later}`,
       `spec.containers[0].resources.requests[nvidia.com/gpu]: ${later}`,
-      `spec.containers[0].resources.requests[hugepages-2Mi]: ${later}`,
     ],
   },
   {

@@ -49,6 +49,8 @@ t.test('environment: order, references, fields', async (t) => {
   t.notOk(needsPodIP({ name: 'b', env: [{ name: 'A', value: 'status.podIP' }] }));
 });
 
+const limits = { pidsLimit: 0, memory: 2 ** 30, leastOomScore: -1000, hugePages: [] };
+
 const configOf = (spec: object, podSpec: object = {}) =>
   containerConfig({
     pod: pod({ containers: [{ name: 'a', image: 'i', ...spec }], ...podSpec }),
@@ -58,7 +60,7 @@ const configOf = (spec: object, podSpec: object = {}) =>
     volumes: new Map([['data', { path: '/v/data', readOnly: false }]]),
     logDir: '/logs',
     terminationLog: '/t',
-    pidsLimit: 0,
+    limits,
     seccompDir: '/etc/podwire/seccomp',
   });
 
@@ -117,17 +119,50 @@ t.test('runAsNonRoot with user 0 is refused', async (t) => {
   });
 });
 
+const oomScores: [name: string, resources: object, priorityClassName: string, want: number][] = [
+  ['nothing asked for', {}, '', 1000],
+  ['half the memory of the machine', { requests: { memory: '512Mi' } }, '', 500],
+  ['a little', { requests: { memory: '1Mi' } }, '', 999],
+  ['all of it', { requests: { memory: '1Gi' } }, '', 3],
+  ['guaranteed', { requests: { cpu: 1, memory: '1Mi' }, limits: { cpu: 1, memory: '1Mi' } }, '', -997],
+  ['the node itself needs it', {}, 'system-node-critical', -997],
+];
+for (const [name, resources, priorityClassName, want] of oomScores)
+  t.test(`who is killed first: ${name}`, async (t) => {
+    const a = { name: 'a', image: 'i', resources };
+    t.equal(containerResources(pod({ containers: [a], priorityClassName }), a, limits).oomScoreAdj, want);
+  });
+
+t.test('huge pages: those asked for, none of other sizes', async (t) => {
+  const pages = { 'hugepages-2Mi': '4Mi', memory: '64Mi' };
+  const a = { name: 'a', image: 'i', resources: { limits: pages, requests: pages } };
+  const one = pod({ containers: [a, { name: 'b', image: 'i' }] });
+  const large = { ...limits, hugePages: ['hugepages-2Mi', 'hugepages-1Gi'] };
+  t.same(containerResources(one, a, large).hugepageLimits, { '2MB': 4 << 20, '1GB': 0 });
+  t.same(podResources(one, large).hugepageLimits, { '2MB': 4 << 20, '1GB': 0 });
+  t.equal(podResources(one, limits).hugepageLimits, undefined, 'a machine without');
+});
+
 t.test("resources in the kernel's units", async (t) => {
   const a = { name: 'a', resources: { requests: { cpu: '250m' }, limits: { cpu: '500m', memory: '64Mi' } } };
   const b = { name: 'b', resources: { requests: { cpu: 1 } } };
-  t.same(containerResources(a, 0), { cpuShares: 256, cpuQuota: 50_000, memoryLimit: 67_108_864 });
-  t.same(containerResources({ name: 'c' }, 100), { cpuShares: 2, pidsLimit: 100 });
-  t.same(podResources(pod({ containers: [a] }), 0), {
+  t.same(containerResources(pod({ containers: [a] }), a, limits), {
+    cpuShares: 256,
+    cpuQuota: 50_000,
+    memoryLimit: 67_108_864,
+    oomScoreAdj: 999,
+  });
+  t.same(containerResources(pod(), { name: 'c' }, { ...limits, pidsLimit: 100 }), {
+    cpuShares: 2,
+    pidsLimit: 100,
+    oomScoreAdj: 1000,
+  });
+  t.same(podResources(pod({ containers: [a] }), limits), {
     cpuShares: 256,
     cpuQuota: 50_000,
     memoryLimit: 67_108_864,
   });
-  t.same(podResources(pod({ containers: [a, b] }), 0), { cpuShares: 1280 });
+  t.same(podResources(pod({ containers: [a, b] }), limits), { cpuShares: 1280 });
   const cpu = (name: string, amount: string, more: object = {}) => ({
     name,
     image: 'i',
@@ -137,12 +172,12 @@ t.test("resources in the kernel's units", async (t) => {
   const sidecar = { restartPolicy: 'Always' };
   const hungry = [cpu('before', '3'), cpu('car', '1', sidecar), cpu('after', '2.5')];
   t.same(
-    podResources(pod({ containers: [cpu('a', '1')], initContainers: hungry }), 0),
+    podResources(pod({ containers: [cpu('a', '1')], initContainers: hungry }), limits),
     { cpuShares: 3584 },
     'an init container beside the sidecar before it',
   );
   t.same(
-    podResources(pod({ containers: [cpu('a', '3')], initContainers: hungry }), 0),
+    podResources(pod({ containers: [cpu('a', '3')], initContainers: hungry }), limits),
     { cpuShares: 4096 },
     'all that lasts',
   );

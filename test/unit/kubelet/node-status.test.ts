@@ -5,11 +5,16 @@ import { ApiError } from '../../../lib/api/errors.ts';
 import type { Node } from '../../../lib/api/types.ts';
 import type { Registry } from '../../../lib/apiserver/registry.ts';
 import { keepNodeLease } from '../../../lib/kubelet/node-lease.ts';
+import { nodeCapacity } from '../../../lib/kubelet/node-capacity.ts';
 import { nodeConditions, NodeStatusReporter } from '../../../lib/kubelet/node-status.ts';
 import { startRegistry } from '../apiserver/fixtures.ts';
 
 const log = pino({ level: 'silent' });
-const input = { name: 'one', ip: '192.0.2.1', version: '0', runtimeVersion: 'crun://1', maxPods: 250 };
+const capacity = nodeCapacity(
+  { cpus: 2, memory: 4 << 28, disk: 1e9, hugePages: {}, maxPods: 250 },
+  { thresholds: [], reserved: [] },
+);
+const input = { name: 'one', ip: '192.0.2.1', version: '0', runtimeVersion: 'crun://1', capacity };
 const tick = (ms = 20) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function world(t: Test): Promise<{ registry: Registry; signal: AbortSignal }> {

@@ -1,8 +1,8 @@
 // What a Pod asks of a node: amounts of resources and ports of the host.
 // Assumes the schema check (quantities can be read). Pure; O(containers).
 // Source: k8s.io/component-helpers/resource/helpers.go (v1.34)
-import { quantityMilli, quantityValue } from '../api/quantity.ts';
-import type { Container, Pod, PodSpec } from '../api/types.ts';
+import { quantityMilli, quantityValue } from './quantity.ts';
+import type { Container, Pod, PodSpec } from './types.ts';
 
 /** By resource name; cpu in millicores, all else in whole units. */
 export type Amounts = Readonly<Record<string, number>>;
@@ -21,17 +21,23 @@ export function amountsOf(
 
 const isSidecar = (container: Container): boolean => container.restartPolicy === 'Always';
 
+/** What a Pod asks for. */
+export const podRequests = (spec: PodSpec): Amounts => podAmounts(spec, 'requests');
+
+/** What a Pod may take at most, of what its containers limit. */
+export const podLimits = (spec: PodSpec): Amounts => podAmounts(spec, 'limits');
+
 /**
- * Containers and sidecars run together; an init container runs beside the sidecars before it only. The Pod asks for the
- * most that there is at one time.
+ * Containers and sidecars run together; an init container runs beside the sidecars before it only. The Pod counts with
+ * the most that there is at one time.
  */
-export function podRequests(spec: PodSpec): Amounts {
+function podAmounts(spec: PodSpec, kind: 'requests' | 'limits'): Amounts {
   const running: Record<string, number> = {};
-  for (const container of spec.containers) add(running, requestsOf(container));
+  for (const container of spec.containers) add(running, ofContainer(container, kind));
   const sidecars: Record<string, number> = {};
   const most: Record<string, number> = {};
   for (const container of spec.initContainers ?? []) {
-    const own = requestsOf(container);
+    const own = ofContainer(container, kind);
     if (isSidecar(container)) {
       add(sidecars, own);
       atLeast(most, sidecars);
@@ -47,8 +53,8 @@ export function podRequests(spec: PodSpec): Amounts {
   return running;
 }
 
-const requestsOf = (container: Container): Record<string, number> =>
-  amountsOf(container.resources?.requests as Record<string, string | number> | undefined);
+const ofContainer = (container: Container, kind: 'requests' | 'limits'): Record<string, number> =>
+  amountsOf(container.resources?.[kind] as Record<string, string | number> | undefined);
 
 function add(to: Record<string, number>, more: Amounts): void {
   for (const [name, amount] of Object.entries(more)) to[name] = (to[name] ?? 0) + amount;
