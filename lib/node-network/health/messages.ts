@@ -28,16 +28,18 @@ export interface Answer {
 const magic = 'podwire-health/1 ';
 /** Room for what an underlay answer tells. */
 export const underlaySize = 1200;
-export const smallSize = 128;
+/** Room for the longest name of a node (253 letters); smaller than any link's MTU. */
+export const smallSize = 400;
 
 export function encodeQuestion(question: Question): Buffer {
   return pad(`${magic}? ${JSON.stringify(question)}`, question.size);
 }
 
-/** Lists that do not fit are cut, so that the answer is no longer than the question. */
-export function encodeAnswer(answer: Answer): Buffer {
-  for (let count = answer.lacks.length; ; count--) {
-    const text = `${magic}! ${JSON.stringify({ ...answer, lacks: answer.lacks.slice(0, count) })}`;
+/** Lists that do not fit are cut, so that the answer is no longer than the question; a small one has none. */
+export function encodeAnswer({ heard, lacks, ...answer }: Answer): Buffer {
+  for (let count = lacks.length; ; count--) {
+    const told = answer.way === 'underlay' ? { heard, lacks: lacks.slice(0, count) } : {};
+    const text = `${magic}! ${JSON.stringify({ ...answer, ...told })}`;
     if (count === 0 || Buffer.byteLength(text) <= answer.size) return pad(text, answer.size);
   }
 }

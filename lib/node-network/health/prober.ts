@@ -222,8 +222,7 @@ export class HealthProber {
       small: came('small'),
       full: came('full'),
       unchecked: this.#sockets.has('unchecked') ? came('unchecked') : 'untried',
-      // The question over the underlay may overtake those through the overlay: the round before counts, too.
-      heard: told ? (heardOf >= this.#round - 1 && heardOf > 0 ? 'yes' : 'no') : 'unknown',
+      heard: told ? (isOfLate(heardOf, this.#round) ? 'yes' : 'no') : 'unknown',
       lacksHere: now.lacks(peer.name),
       lacksThere: told?.lacks ?? [],
       mtu: now.mtu,
@@ -239,6 +238,12 @@ export class HealthProber {
     };
   }
 }
+
+/**
+ * The question over the underlay may overtake those through the overlay: the round before counts, too. A later one is from
+ * before this node's restart.
+ */
+const isOfLate = (heard: number, round: number): boolean => heard > 0 && heard >= round - 1 && heard <= round;
 
 /** From round to round: sooner while something is wrong, later where there are many to ask; a round asks each peer four times. */
 export function intervalMs(health: readonly PeerHealth[]): number {

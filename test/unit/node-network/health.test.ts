@@ -6,7 +6,13 @@ import {
   isNetworkUnavailable,
   type Observation,
 } from '../../../lib/node-network/health/diagnose.ts';
-import { decode, encodeAnswer, encodeQuestion } from '../../../lib/node-network/health/messages.ts';
+import {
+  decode,
+  encodeAnswer,
+  encodeQuestion,
+  smallSize,
+  underlaySize,
+} from '../../../lib/node-network/health/messages.ts';
 import { fullPayload, HealthProber, intervalMs } from '../../../lib/node-network/health/prober.ts';
 import type { Surroundings } from '../../../lib/node-network/health/surroundings.ts';
 
@@ -79,6 +85,17 @@ t.test('messages', async (t) => {
   const got = decode(sent);
   t.match(got, { answer: { heard, from: 'n1', round: 7 } });
   t.ok(got && 'answer' in got && got.answer.lacks.length > 5 && got.answer.lacks.length < 50);
+  for (const from of ['ip-10-0-0-2.eu-west-1.compute.internal', 'a'.repeat(253)])
+    for (const [way, size] of [
+      ['overlay', smallSize],
+      ['unchecked', smallSize],
+      ['underlay', underlaySize],
+    ] as const) {
+      const asked = { from, round: Number.MAX_SAFE_INTEGER, way, size };
+      const name = `${way}: a name of ${from.length} letters, after any number of rounds`;
+      t.strictSame(decode(encodeQuestion(asked)), { question: asked }, name);
+      t.match(decode(encodeAnswer({ ...asked, heard, lacks })), { answer: asked }, name);
+    }
   for (const wrong of [
     '',
     'hello',
