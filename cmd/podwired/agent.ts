@@ -6,7 +6,6 @@ import type { Logger } from 'pino';
 import { isReason } from '../../lib/api/errors.ts';
 import { HttpClient } from '../../lib/api/http-client.ts';
 import type { Pod } from '../../lib/api/types.ts';
-import { machineAnnotation } from '../../lib/apiserver/join.ts';
 import { createNodeServer } from '../../lib/apiserver/node-server.ts';
 import { clusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
@@ -20,7 +19,6 @@ import {
 import { createRequest } from '../../lib/pki/issue.ts';
 import { serverClock } from '../../lib/pki/join-client.ts';
 import {
-  ensureMachineId,
   type Membership,
   readCredentials,
   readMembership,
@@ -59,8 +57,7 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   await Promise.race([refreshed, setTimeout(soonMs, undefined, { ref: false })]);
   const options = { ...given, ...cluster.membership.settings, nodeName: name, nodeIp: cluster.nodeIp };
   let nodePort = 0;
-  const annotations = { [machineAnnotation]: ensureMachineId(paths.pki) };
-  const nodeOptions = { ...options, name, log, annotations, port: () => nodePort };
+  const nodeOptions = { ...options, name, log, port: () => nodePort };
   const ground = await checkGround(nodeOptions);
   checkHost(options, clusterRanges(options));
   makeFolders(paths);

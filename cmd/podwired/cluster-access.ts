@@ -25,6 +25,7 @@ import {
 } from '../../lib/pki/certificate.ts';
 import { readKeyPair, writeKeyPair } from '../../lib/pki/files.ts';
 import { isSignedBy, issueKeyPair } from '../../lib/pki/issue.ts';
+import { identityOfPeer, theNode } from '../../lib/pki/peer.ts';
 import { joinServer, splitServer } from '../../lib/pki/server-address.ts';
 import type { ClusterFlags } from './cluster-flags.ts';
 import { keepRenewed } from './renewal.ts';
@@ -221,13 +222,13 @@ export class ClusterAccess implements ClusterFace {
   }
 
   async #nodePair(ca: KeyPair): Promise<KeyPair> {
-    const { nodeName: name, nodeIp: address, paths } = this.#options;
+    const { nodeName, paths } = this.#options;
     const file = join(paths.pki, 'own-node.pem');
     const found = readKeyPair(file);
-    if (found && stillGood(found.cert, ca, [name, address])) return found;
+    if (found && stillGood(found.cert, ca, []) && isOf(found.cert, nodeName)) return found;
     const key = newKey();
     const pair = {
-      cert: await nodeCertificate({ ca, lifeMs: 10 * yearMs, publicKey: key }, { name, address }),
+      cert: await nodeCertificate({ ca, lifeMs: 10 * yearMs, publicKey: key }, nodeName),
       key,
     };
     writeKeyPair(file, pair);
@@ -258,6 +259,9 @@ function stillGood(pem: string, ca: KeyPair, hosts: readonly string[]): boolean 
   );
   return covered && isSignedBy(pem, ca.cert) && Date.now() < renewalTime(validityOf(pem));
 }
+
+const isOf = (pem: string, nodeName: string): boolean =>
+  theNode(nodeName).matches(identityOfPeer(new X509Certificate(pem).toLegacyObject()));
 
 const isAny = (host: string): boolean => host === '' || host === '::' || host === '0.0.0.0';
 

@@ -42,8 +42,6 @@ export interface NodeOptions extends Flags {
   readonly paths: NodePaths;
   readonly name: string;
   readonly log: Logger;
-  /** On this node's Node when it is made. */
-  readonly annotations?: Readonly<Record<string, string>>;
   /** Of this node's TLS face; 0 while it has none. */
   readonly port: () => number;
 }
@@ -136,7 +134,6 @@ export async function prepareNode(
       runtimeVersion: nodeRuntime.version,
       capacity,
       port: options.port,
-      ...(options.annotations ? { annotations: options.annotations } : {}),
     };
     const { signal } = stop;
     const notReady = (): string | undefined => nodeRuntime.notReady() ?? network?.notReady();

@@ -64,7 +64,10 @@ export function toApiError(error: unknown): ApiError {
   const reason = storeReasons.get(code);
   if (reason) return new ApiError(reason, messageOf(error), undefined, { cause: error });
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
-    return new ApiError('RequestEntityTooLarge', 'the body is larger than 3 MiB');
+    return new ApiError(
+      'RequestEntityTooLarge',
+      'the body is larger than this path takes (3 MiB for objects)',
+    );
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
     return new ApiError(
       'UnsupportedMediaType',

@@ -1,6 +1,7 @@
 // A machine joins: its token is checked, its name and address are made its own, its certificate is signed.
 // Assumes the Node is the record of who holds a name and an address; it is made here, so that two machines that come
 // at once cannot both have them. O(Nodes).
+import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { Client } from '../api/client.ts';
 import { ApiError, isReason } from '../api/errors.ts';
@@ -24,8 +25,12 @@ export interface JoinRequest {
   readonly podCidrs?: readonly string[] | undefined;
 }
 
-/** On a Node: the machine that holds its name. */
-export const machineAnnotation = 'podwire.dev/machine-id';
+/**
+ * On a Node: the hash of the machine's id, whose name it is. Every node reads it: by the id itself a node that kept its token
+ * could join in the name of another.
+ */
+const machineAnnotation = 'podwire.dev/machine';
+const hashOf = (machineId: string): string => createHash('sha256').update(machineId).digest('hex');
 
 export interface Joiner {
   readonly client: Client;
@@ -40,7 +45,7 @@ export async function joinNode({ client, ca, lifeMs }: Joiner, given: unknown): 
   await checkToken(client, asked);
   const publicKey = await keyOfRequest(asked.request).catch(asBadRequest);
   await claim(client, asked);
-  return nodeCertificate({ ca, lifeMs, publicKey }, asked);
+  return nodeCertificate({ ca, lifeMs, publicKey }, asked.name);
 }
 
 /** The same node's next certificate. @throws ApiError BadRequest */
@@ -49,26 +54,28 @@ export async function renewNode(
   { name, request }: { name: string; request: unknown },
 ): Promise<string> {
   const publicKey = await keyOfRequest(request).catch(asBadRequest);
-  const address = addressOf(await client.get('nodes', { name })) ?? '';
-  return nodeCertificate({ ca, lifeMs, publicKey }, { name, address });
+  await client.get('nodes', { name }); // one that was removed is of the cluster no more
+  return nodeCertificate({ ca, lifeMs, publicKey }, name);
 }
 
+/** Without names of hosts: a node chooses its name and address, and kubectl would take it for a server that has them. */
 export function nodeCertificate(
   { ca, lifeMs, publicKey }: { ca: KeyPair; lifeMs: number; publicKey: string },
-  { name, address }: { name: string; address: string },
+  name: string,
 ): Promise<string> {
   const identity = { name: `${nodeUserPrefix}${name}`, groups: [groups.nodes] };
-  return issueCertificate(ca, { identity, publicKey, lifeMs, hosts: [name, address].filter(Boolean) });
+  return issueCertificate(ca, { identity, publicKey, lifeMs, hosts: [] });
 }
 
 /** Makes name and address that machine's, or refuses. */
 async function claim(client: Client, { name, address, machineId, podCidrs }: JoinRequest): Promise<void> {
-  const mine = ({ metadata }: Node): boolean => metadata.annotations?.[machineAnnotation] === machineId;
+  const machine = hashOf(machineId);
+  const mine = ({ metadata }: Node): boolean => metadata.annotations?.[machineAnnotation] === machine;
   const holder = (items: readonly Node[]): Node | undefined =>
     items.find((node) => node.metadata.name !== name && addressOf(node) === address && !mine(node));
   const taken = holder((await client.list('nodes')).items);
   if (taken) throw addressTaken(address, taken);
-  const metadata = { name, annotations: { [machineAnnotation]: machineId } };
+  const metadata = { name, annotations: { [machineAnnotation]: machine } };
   const spec = podCidrs ? { podCIDR: podCidrs[0], podCIDRs: [...podCidrs] } : {};
   let made: Node;
   try {

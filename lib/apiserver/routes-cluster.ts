@@ -49,7 +49,8 @@ export interface OpenRequest {
  * - POST /podwire/v1/kubeconfig {lifeSeconds?} → {ca, cert, key, servers}
  */
 export function registerClusterRoutes(app: FastifyInstance, registry: Registry, face: ClusterFace): void {
-  const anybody = { config: { access: 'anybody' as const } };
+  // Of what strangers send no more is read than what they may have to say.
+  const anybody = { config: { access: 'anybody' as const }, bodyLimit: 16 * 1024 };
   const nodes = { config: { access: 'nodes' as const } };
   const joiner = () => ({ client: registry, ca: opened(face), lifeMs: face.nodeLifeMs });
 

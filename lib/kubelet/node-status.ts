@@ -18,8 +18,6 @@ export interface NodeInput {
   readonly ip: string;
   /** Its subnets, one an address family, where they are given by hand. */
   readonly podCidrs?: readonly string[];
-  /** On its Node when it is made. */
-  readonly annotations?: Readonly<Record<string, string>>;
   readonly version: string;
   /** e.g. crun://1.8.1 */
   readonly runtimeVersion: string;
@@ -127,7 +125,7 @@ export class NodeStatusReporter {
  */
 export async function ensureNode(
   client: Client,
-  { name, podCidrs, annotations }: Pick<NodeInput, 'name' | 'podCidrs' | 'annotations'>,
+  { name, podCidrs }: Pick<NodeInput, 'name' | 'podCidrs'>,
 ): Promise<Node> {
   const spec = podCidrs && { podCIDR: podCidrs[0], podCIDRs: [...podCidrs] };
   const labels = {
@@ -143,7 +141,7 @@ export async function ensureNode(
     return await client.patch('nodes', { name }, { metadata: { labels }, ...(isAsGiven ? {} : { spec }) });
   } catch (error) {
     if (!isReason(error, 'NotFound')) throw error;
-    const metadata = { name, labels, ...(annotations ? { annotations } : {}) };
+    const metadata = { name, labels };
     return client.create('nodes', { apiVersion: 'v1', kind: 'Node', metadata, spec });
   }
 }

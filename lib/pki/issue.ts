@@ -59,7 +59,7 @@ export interface CertificateInput {
   readonly identity: Identity;
   /** SPKI or certificate-request key, PEM. */
   readonly publicKey: string;
-  /** Names and addresses by which its holder is reached; none for a mere client. */
+  /** Names and addresses by which its holder is reached; left out for a mere client, [] for who is known by its subject. */
   readonly hosts?: readonly string[];
   readonly now?: number;
   readonly lifeMs?: number;
@@ -67,12 +67,15 @@ export interface CertificateInput {
 
 /** A certificate for server and client use, signed by the CA; never outlives it. PEM. */
 export async function issueCertificate(ca: KeyPair, input: CertificateInput): Promise<string> {
-  const { identity, publicKey, hosts = [], now = Date.now(), lifeMs = yearMs } = input;
+  const { identity, publicKey, hosts, now = Date.now(), lifeMs = yearMs } = input;
   const x509 = await loadX509();
   const issuer = new x509.X509Certificate(ca.cert);
   const subjectKey = await cryptoKey(createPublicKey(publicKey), 'verify');
   const { serverAuth, clientAuth } = x509.ExtendedKeyUsage;
-  const names = hosts.map((host) => ({ type: isIP(host) ? ('ip' as const) : ('dns' as const), value: host }));
+  const names = (hosts ?? []).map((host) => ({
+    type: isIP(host) ? ('ip' as const) : ('dns' as const),
+    value: host,
+  }));
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: newSerial(),
     subject: nameOf(identity),
@@ -85,7 +88,7 @@ export async function issueCertificate(ca: KeyPair, input: CertificateInput): Pr
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension(hosts.length > 0 ? [serverAuth, clientAuth] : [clientAuth]),
+      new x509.ExtendedKeyUsageExtension(hosts ? [serverAuth, clientAuth] : [clientAuth]),
       await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
       await x509.SubjectKeyIdentifierExtension.create(subjectKey),
       ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names)] : []),

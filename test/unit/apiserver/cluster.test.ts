@@ -1,7 +1,9 @@
 // Several machines over real TLS on loopback: joining, who may what, failover, and what is passed on to a Pod's node.
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer, type Server } from 'node:net';
+import { connect, type TLSSocket } from 'node:tls';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { forwardToServer } from '../../../cmd/podwired/forward.ts';
@@ -105,6 +107,17 @@ t.test('joining', async (t) => {
   t.equal((await client.get('nodes', { name: 'two' })).metadata.name, 'two');
   t.same(await client.request('GET', '/podwire/v1/cluster'), { servers: [server] });
   t.equal((await join()).address, '127.0.0.1', 'the same machine joins again');
+  const seen = Object.values((await client.get('nodes', { name: 'two' })).metadata.annotations ?? {});
+  t.ok(seen.length > 0);
+  for (const machineId of seen)
+    await t.rejects(
+      join({ machineId }),
+      { code: 'JOIN_REFUSED' },
+      'what nodes see of each other is no proof',
+    );
+  const { subjectAltName, keyUsage } = new X509Certificate(joined.credentials.cert);
+  t.equal(subjectAltName, undefined, 'kubectl takes a node for no server, whatever it calls itself');
+  t.same(keyUsage, ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2'], 'servers still speak to it');
 
   const expired = await createToken(registry, { ttlMs: 1000, now: Date.now() - 5000 });
   const otherHash = hashOfCertificate((await createCa()).cert);
@@ -173,6 +186,35 @@ t.test('joining', async (t) => {
   );
   const { items } = await registry.list('secrets', { namespace: 'kube-system' });
   t.notOk(JSON.stringify(items).includes(Buffer.from(secret).toString('base64')), 'the secret is not kept');
+});
+
+t.test('strangers hold nothing for long', async (t) => {
+  const { port } = await startCluster(t);
+  const speak = (text: string): TLSSocket => {
+    const at = { port, host: '127.0.0.1', rejectUnauthorized: false, allowHalfOpen: true };
+    const socket = connect(at);
+    socket.write(text);
+    return socket;
+  };
+  await t.test('a large body is not read', async (t) => {
+    const socket = speak(
+      'POST /podwire/v1/join HTTP/1.1\r\nhost: a\r\ncontent-type: application/yaml\r\ncontent-length: 3000000\r\n\r\n',
+    );
+    t.match(String((await once(socket, 'data'))[0]), /^HTTP\/1.1 413 /);
+    socket.destroy();
+  });
+  await t.test('nor is a refused upgrade kept open', async (t) => {
+    const socket = speak(
+      'GET /api/v1/namespaces/default/pods/a/exec HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n',
+    );
+    t.match(String((await once(socket, 'data'))[0]), /^HTTP\/1.1 401 /);
+    // Our side stays open: only what the server closed wholly refuses what we send.
+    const writing = setInterval(() => socket.write('x'), 50);
+    socket.on('error', () => {}); // EPIPE: that is what we wait for
+    await new Promise((resolve) => socket.once('close', resolve));
+    clearInterval(writing);
+    t.ok(socket.destroyed);
+  });
 });
 
 t.test('two machines come at once with one address', async (t) => {
