@@ -345,7 +345,11 @@ export class Kubelet {
       if (isStatic) this.#handleStaticPods(this.#staticPods); // its file may have come back meanwhile
       return outcome;
     }
-    if (isStatic) await this.#mirror.ensure(state);
+    if (isStatic) {
+      await this.#mirror.ensure(state);
+      // What a Pod of the API is told by its object: a reboot must not begin its counts anew, nor run again what is over.
+      if (state.lastStatus) state.pod = { ...state.pod, status: state.lastStatus };
+    }
     return this.#syncer.syncPod(state);
   }
 

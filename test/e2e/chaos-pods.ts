@@ -7,7 +7,7 @@ import { sleeper } from './harness.ts';
 export type ChaosPod = {
   readonly apiVersion: string;
   readonly kind: string;
-  readonly metadata: { readonly name: string };
+  readonly metadata: { readonly name: string; readonly annotations?: Record<string, string> };
   readonly spec: Record<string, unknown>;
 };
 
@@ -99,10 +99,11 @@ export function chaosPods({
   ];
 }
 
-/** A manifest's Pod. */
-export const staticChaosPod = (prefix: string, folder: string): ChaosPod => {
+/** A manifest's Pod; another generation is another Pod, for its uid is made of what the file says. */
+export const staticChaosPod = (prefix: string, folder: string, generation = 0): ChaosPod => {
   const [pair] = chaosPods({ prefix, folder, hostPort: 0 });
-  return { ...pair!, metadata: { name: `${prefix}-static` } };
+  const annotations = { generation: String(generation) };
+  return { ...pair!, metadata: { name: `${prefix}-static`, annotations } };
 };
 
 /** How often each container was started: by `uid.container`. */

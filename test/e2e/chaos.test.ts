@@ -50,6 +50,7 @@ class Chaos {
   /** Uids of Pods whose pause was killed since the last rest. */
   readonly #unheld = new Set<string>();
   readonly counts: Partial<Record<Fault, number>> = {};
+  #generation = 0;
   #down = false;
   #trail: string[] = [];
 
@@ -65,7 +66,7 @@ class Chaos {
   }
 
   #writeManifest(): void {
-    writeFileSync(this.#manifest, stringify(staticChaosPod(prefix, this.#starts)));
+    writeFileSync(this.#manifest, stringify(staticChaosPod(prefix, this.#starts, this.#generation++)));
   }
 
   /** One round: one fault or several at once, then a moment. */

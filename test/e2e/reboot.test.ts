@@ -125,6 +125,15 @@ t.test('a power cut at any moment: Pods come back in new sandboxes, no lease is 
       const told = restartsOf(now).get(container) ?? count; // another Pod of that name by now
       t.ok(told >= count && told <= count + 2, `${what}: ${container}: ${count} restarts, then ${told}`);
     }
+    const ofStatic = ({ pods }: Rest): number[] =>
+      pods
+        .filter(({ metadata }) => metadata.name === names.at(-1))
+        .flatMap(statusesOf)
+        .map(({ restartCount = 0 }) => restartCount);
+    t.ok(
+      Math.min(...ofStatic(now)) > Math.max(...ofStatic(before)),
+      'the static Pod counts its restarts, too',
+    );
     before = now;
   }
 });

@@ -1,10 +1,10 @@
 // Static Pods: a file in /etc/podwire/manifests runs without anybody asking the API, which shows it all the same.
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { stringify } from 'yaml';
 import type { Pod } from '../../lib/api/types.ts';
-import { hostPod, isRunning, sleeper, startNode } from './harness.ts';
+import { hostPod, isRunning, sleep, sleeper, startNode } from './harness.ts';
 
 t.test('static Pods follow their files', async (t) => {
   const node = await startNode(t, { podCidr: '10.204.0.0/24', flags: ['--node-name', 'n1'] });
@@ -45,6 +45,26 @@ t.test('static Pods follow their files', async (t) => {
       again.status?.containerStatuses?.[0]?.containerID,
       first.status?.containerStatuses?.[0]?.containerID,
     );
+  });
+
+  await t.test('one that is over is not run again by the next daemon', async (t) => {
+    const once = join(node.paths.manifests, 'once.yaml');
+    const ran = join(node.paths.root, 'ran');
+    const pod = hostPod('once', { a: 'echo >> /ran/times' }, { restartPolicy: 'Never' }) as {
+      spec: { volumes: object[]; containers: { volumeMounts: object[] }[] };
+    };
+    mkdirSync(ran);
+    pod.spec.volumes = [{ name: 'ran', hostPath: { path: ran } }];
+    pod.spec.containers[0]!.volumeMounts = [{ name: 'ran', mountPath: '/ran' }];
+    writeFileSync(once, stringify(pod));
+    await node.until('once-n1', (found) => found?.status?.phase === 'Succeeded');
+    await node.kill9();
+    await node.up();
+    await sleep(700);
+    await node.until('once-n1', (found) => found?.status?.phase === 'Succeeded');
+    t.equal(readFileSync(join(ran, 'times'), 'utf8'), '\n', 'it ran once');
+    rmSync(once);
+    await node.until('once-n1', (found) => found === undefined);
   });
 
   await t.test('a bad file is passed over, the others go on', async (t) => {
