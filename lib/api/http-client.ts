@@ -116,7 +116,7 @@ export class HttpClient implements Client {
     patch: object,
     options: PatchOptions = {},
   ): Promise<Kinds[R]> {
-    const path = objectPath(resource, key) + (options.subresource === 'status' ? '/status' : '');
+    const path = objectPath(resource, key) + (options.subresource ? `/${options.subresource}` : '');
     const contentType = patchContent[options.type ?? 'merge'];
     return this.#transport.json({ method: 'PATCH', path, body: patch, contentType });
   }

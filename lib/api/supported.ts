@@ -23,7 +23,7 @@ const supported: Readonly<Record<string, readonly string[]>> = {
   ],
   Container: [
     ...['name', 'image', 'command', 'args', 'workingDir', 'env', 'envFrom', 'ports'],
-    ...['volumeMounts', 'resources'],
+    ...['volumeMounts', 'resources', 'resizePolicy'],
     ...['imagePullPolicy', 'securityContext', 'tty', 'stdin'],
     ...['terminationMessagePath', 'terminationMessagePolicy', 'restartPolicy'],
     ...['lifecycle', 'livenessProbe', 'readinessProbe', 'startupProbe'],

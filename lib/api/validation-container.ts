@@ -1,10 +1,10 @@
 // Kubernetes' rules for one container: ports, environment, mounts, resources, security.
 // Assumes the schema check and defaulting have run. Collects every fault; O(fields); pure.
 // Source: k8s.io/kubernetes/pkg/apis/core/validation/validation.go (v1.34)
-import { duplicate, type FieldError, forbidden, invalid, required } from './field-errors.ts';
+import { duplicate, type FieldError, forbidden, invalid, notSupported, required } from './field-errors.ts';
 import { dnsLabelFault, portNameFault } from './names.ts';
 import { compareQuantities, hugePageBytes, isHugePages, quantityValue } from './quantity.ts';
-import { placedContainers } from './pod-containers.ts';
+import { type PlacedContainer, placedContainers } from './pod-containers.ts';
 import type { Container, PodSpec } from './types.ts';
 import { pushFault } from './validation.ts';
 import { envErrors, nulFault } from './validation-env.ts';
@@ -24,7 +24,7 @@ export function validateContainers(spec: PodSpec): FieldError[] {
     errors.push(...portErrors(container, spec, path));
     errors.push(...envErrors(container, path));
     errors.push(...mountErrors(container, volumes, path));
-    errors.push(...resourceErrors(container, path));
+    errors.push(...resourceErrors(container, path), ...resizeErrors(placed, spec));
     errors.push(...securityErrors(container, `${path}.securityContext`));
     errors.push(...lifecycleErrors(placed, spec));
   }
@@ -138,6 +138,31 @@ function resourceErrors(container: Container, path: string): FieldError[] {
       );
   }
   errors.push(...hugePageErrors({ limits, requests }, `${path}.resources`));
+  return errors;
+}
+
+function resizeErrors({ container, kind, path }: PlacedContainer, { restartPolicy }: PodSpec): FieldError[] {
+  const errors: FieldError[] = [];
+  const seen = new Set<string>();
+  const policies = container.resizePolicy ?? [];
+  if (kind === 'init' && policies.length > 0)
+    errors.push(
+      invalid(`${path}.resizePolicy`, policies, 'must not be set for init containers that are not sidecars'),
+    );
+  policies.forEach((policy, at) => {
+    const where = `${path}.resizePolicy[${at}]`;
+    const { resourceName, restartPolicy: mode } = policy;
+    if (seen.has(resourceName)) errors.push(duplicate(`${where}.resourceName`, resourceName));
+    seen.add(resourceName);
+    if (!['cpu', 'memory'].includes(resourceName))
+      errors.push(notSupported(`${where}.resourceName`, resourceName, ['cpu', 'memory']));
+    if (!['NotRequired', 'RestartContainer'].includes(mode))
+      errors.push(notSupported(`${where}.restartPolicy`, mode, ['NotRequired', 'RestartContainer']));
+    else if (mode === 'RestartContainer' && restartPolicy === 'Never' && kind !== 'sidecar')
+      errors.push(
+        invalid(`${where}.restartPolicy`, mode, "must be 'NotRequired' when `restartPolicy` is 'Never'"),
+      );
+  });
   return errors;
 }
 

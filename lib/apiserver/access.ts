@@ -11,7 +11,7 @@ export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'd
 export interface Attributes {
   readonly verb: Verb;
   readonly resource: Resource;
-  readonly subresource?: 'status' | undefined;
+  readonly subresource?: 'status' | 'resize' | undefined;
   readonly namespace?: string | undefined;
   readonly name?: string | undefined;
   readonly fieldSelector?: string | undefined;
@@ -23,7 +23,7 @@ export type Access =
   | 'users'
   | 'nodes'
   | 'masters'
-  | { readonly verb: Verb; readonly resource: Resource; readonly subresource?: 'status' };
+  | { readonly verb: Verb; readonly resource: Resource; readonly subresource?: 'status' | 'resize' };
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -46,7 +46,7 @@ const rules: Partial<
     if (verb === 'list' || verb === 'watch')
       return (fieldSelector ?? '').split(',').some((one) => one === `spec.nodeName=${node}`);
     if (verb === 'create') return true; // only mirrors: node-restriction.ts
-    if (verb === 'update' && subresource === undefined) return false;
+    if (subresource === 'resize' || (verb === 'update' && subresource === undefined)) return false;
     return verb !== 'deletecollection' && isOwnPod(node, asked, graph);
   },
   events: (_node, { verb }) => verb === 'create' || isChange(verb),

@@ -20,6 +20,7 @@ import { checkSchema } from '../api/schema.ts';
 import { parseSelectors } from '../api/selectors.ts';
 import type { ApiObject, Binding, Kinds, Pod, Resource } from '../api/types.ts';
 import { validateMeta, validateMetaUpdate } from '../api/validation.ts';
+import { resizedPod, validatePodResize } from '../api/validation-resize.ts';
 import { isStoreError, type Store, type StoreEntry, type WriteOptions } from '../store/store.ts';
 import { conflictError, existsError, forbiddenError } from './api-errors.ts';
 import type { User } from './authn.ts';
@@ -73,6 +74,8 @@ interface How {
   readonly dryRun?: boolean;
   /** Who asks; absent: the daemon itself. */
   readonly user?: User | undefined;
+  /** Of Pods: only their resources change. */
+  readonly subresource?: 'status' | 'resize';
 }
 
 const bookmarkMs = 60_000;
@@ -299,7 +302,9 @@ export class Registry implements Client {
     const strategy = strategyOf(resource);
     return (await this.#table.retry(resource, key, async (entry) => {
       const old = this.#table.decode(entry);
-      const { object: next, errors } = read(old);
+      const { object: asked, errors } = read(old);
+      const isResize = how.subresource === 'resize';
+      const next = isResize ? copyJson(resizedPod(old as Pod, asked as Pod)) : asked;
       checkPreconditions(resource, old, next.metadata);
       if (resources[resource].namespaced) next.metadata.namespace ||= old.metadata.namespace!;
       errors.push(...validateMetaUpdate(next.metadata, old.metadata));
@@ -312,7 +317,10 @@ export class Registry implements Client {
           ...{ dryRun: how.dryRun ?? false, user: how.user },
         });
       errors.push(...validateMeta(next.metadata, strategy.metaRules), ...strategy.validate(next));
-      refuse(resource, next, [...errors, ...strategy.validateUpdate(next, old)]);
+      const faults = isResize
+        ? validatePodResize(next as Pod, old as Pod)
+        : strategy.validateUpdate(next, old);
+      refuse(resource, next, [...errors, ...faults]);
       return how.dryRun ? next : this.#commitChange(resource, next, entry);
     })) as Kinds[R];
   }

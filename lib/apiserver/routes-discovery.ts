@@ -102,6 +102,7 @@ function resourceList(groupVersion: string): object {
     { ...sub('pods/eviction', 'Eviction', ['create']), group: 'policy', version: 'v1' },
     sub('pods/exec', 'PodExecOptions', ['create', 'get']),
     sub('pods/log', 'Pod', ['get']),
+    sub('pods/resize', 'Pod', ['get', 'patch', 'update']),
   ];
   const all = groupVersion === 'v1' ? [...list, ...extra] : list;
   return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources: all };

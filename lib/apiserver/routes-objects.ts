@@ -29,7 +29,7 @@ export function addObjectRoutes(app: FastifyInstance, registry: Registry): void 
     const all = `${base}/${info.resource}`;
     const collection = info.namespaced ? `${base}/namespaces/:namespace/${info.resource}` : all;
     const one = `${collection}/:name`;
-    const on = (method: Method, url: string, handler: Handler, subresource?: 'status'): void => {
+    const on = (method: Method, url: string, handler: Handler, subresource?: 'status' | 'resize'): void => {
       const verb = url.endsWith(info.resource) ? collectionVerbs[method] : objectVerbs[method];
       const access = { verb, resource: info.resource, ...(subresource ? { subresource } : {}) };
       app.route<Route>({ method, url, handler, config: { access } });
@@ -42,6 +42,11 @@ export function addObjectRoutes(app: FastifyInstance, registry: Registry): void 
     on('PUT', one, handlers.update);
     on('PATCH', one, handlers.patch);
     on('DELETE', one, handlers.delete);
+    if (info.resource === 'pods') {
+      on('GET', `${one}/resize`, handlers.get, 'resize');
+      on('PUT', `${one}/resize`, handlers.resize, 'resize');
+      on('PATCH', `${one}/resize`, handlers.patchResize, 'resize');
+    }
     if (!info.hasStatus) continue;
     on('GET', `${one}/status`, handlers.get, 'status');
     on('PUT', `${one}/status`, handlers.updateStatus, 'status');
@@ -120,6 +125,17 @@ class ObjectHandlers {
 
   readonly patch: Handler = async (request, reply) => this.#patch(request, reply, undefined);
   readonly patchStatus: Handler = async (request, reply) => this.#patch(request, reply, 'status');
+  readonly patchResize: Handler = async (request, reply) => this.#patch(request, reply, 'resize');
+
+  readonly resize: Handler = async (request, reply) =>
+    this.#send(
+      request,
+      reply,
+      await this.#registry.update(this.#info.resource, this.#namedBody(request), {
+        user: requestUser(request),
+        subresource: 'resize',
+      }),
+    );
 
   readonly delete: Handler = async (request, reply) => {
     const options = deleteOptions(request);
@@ -147,9 +163,9 @@ class ObjectHandlers {
   async #patch(
     request: Request,
     reply: FastifyReply,
-    subresource: 'status' | undefined,
+    subresource: 'status' | 'resize' | undefined,
   ): Promise<FastifyReply> {
-    if (subresource) refuseDryRun(request);
+    if (subresource === 'status') refuseDryRun(request);
     const type = patchTypes[request.headers['content-type']?.split(';')[0]?.trim() ?? ''];
     if (!type)
       throw new ApiError(

@@ -10,8 +10,8 @@ import { expand } from './expansion.ts';
 import { containerResources, type NodeLimits } from './resources.ts';
 import type { PodVolumes } from './volumes/volume.ts';
 
-/** Changes when the container must be replaced. */
-export function containerHash(container: Container): string {
+/** Changes when the container must be replaced; its resources change while it runs. */
+export function containerHash({ resources: _, resizePolicy: _policy, ...container }: Container): string {
   return createHash('sha256').update(JSON.stringify(container)).digest('hex').slice(0, 16);
 }
 

@@ -19,7 +19,7 @@ import { preStopWith } from './hooks.ts';
 import type { ProbeResults } from './pod-actions.ts';
 import { isMarkedLost } from './pod-conditions.ts';
 import { graceShortened, wantsSync } from './pod-changes.ts';
-import { newPodState, type PodState, runtimeStatusOf } from './pod-state.ts';
+import { allocatedPod, newPodState, type PodState, runtimeStatusOf } from './pod-state.ts';
 import { PodSource } from './pod-source.ts';
 import { PodWorkers, type SyncOutcome } from './pod-workers.ts';
 import { ProbeManager, type ProbeType } from './prober/manager.ts';
@@ -319,12 +319,17 @@ export class Kubelet {
     this.#workers.wake(uid);
   }
 
+  /** There is more room now: Pods that wait to be larger ask again. */
+  #wakeDeferred(): void {
+    for (const [uid, { sizes }] of this.#pods) if (sizes?.pending) this.#workers.wake(uid);
+  }
+
   #otherPods({ metadata: { uid } }: Pod): Pod[] {
     const states = [...this.#pods.values()].filter(
       ({ pod, admitted, finished, failed }) =>
         admitted && pod.metadata.uid !== uid && !finished && !failed && !isOver(pod),
     );
-    return states.map(({ pod }) => pod);
+    return states.map(allocatedPod);
   }
 
   /** The Pods of this node as they are known here, whether the API can be asked or not. */
@@ -342,6 +347,7 @@ export class Kubelet {
       const outcome = await this.#syncer.syncTerminatingPod(state);
       if (isStatic) await this.#mirror.remove(state.pod);
       this.#pods.delete(uid);
+      this.#wakeDeferred();
       if (isStatic) this.#handleStaticPods(this.#staticPods); // its file may have come back meanwhile
       return outcome;
     }

@@ -92,6 +92,8 @@ export interface ActionsInput {
   readonly runtime: PodRuntimeStatus;
   readonly hashOf: (container: Container) => string;
   readonly probes: ProbeResults;
+  /** Containers that must begin anew to have their new size. */
+  readonly resized?: ReadonlySet<string>;
 }
 
 export function computePodActions(input: ActionsInput): PodActions {
@@ -197,7 +199,7 @@ function initProgress({ pod, runtime, probes }: ActionsInput, sandboxId: string)
   return { done: next === initContainers.length, failed, toStart };
 }
 
-function containersToKill({ pod, runtime, hashOf, probes }: ActionsInput): ContainerToKill[] {
+function containersToKill({ pod, runtime, hashOf, probes, resized }: ActionsInput): ContainerToKill[] {
   return lastingContainers(pod.spec).flatMap((spec): ContainerToKill[] => {
     const status = latestContainer(runtime, spec.name);
     if (status?.state !== 'running') return [];
@@ -207,6 +209,7 @@ function containersToKill({ pod, runtime, hashOf, probes }: ActionsInput): Conta
       const again = restartPolicyOf(pod, name) === 'Never' ? '' : ', will be restarted';
       return [{ id, name, message: `Container ${name} failed ${probe} probe${again}`, probe }];
     }
+    if (resized?.has(name)) return [{ id, name, message: `Container ${name} resize requires restart` }];
     if (status.hash === hashOf(spec)) return [];
     return [{ id, name, message: `Container ${name} definition changed, will be restarted` }];
   });

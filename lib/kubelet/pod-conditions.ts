@@ -1,9 +1,11 @@
 // The conditions of a Pod that its kubelet owns; those of others (readiness gates) are read here and kept by the writer.
 // Assumes one status for each container. Pure; O(containers).
 // Source: kubelet's status/generate.go (v1.34).
+import { isDeepStrictEqual } from 'node:util';
 import { kindOf } from '../api/pod-containers.ts';
 import type { ContainerStatus, Pod, PodCondition } from '../api/types.ts';
 import type { Phase } from './pod-phase.ts';
+import type { Resizing } from './resize.ts';
 
 export interface ConditionsInput {
   /** With the last known status. */
@@ -14,6 +16,7 @@ export interface ConditionsInput {
   readonly hasSandbox: boolean;
   /** RFC 3339, whole seconds. */
   readonly now: string;
+  readonly sizes?: Resizing | undefined;
 }
 
 interface Verdict {
@@ -28,6 +31,8 @@ const owned: readonly string[] = [
   'Ready',
   'ContainersReady',
   'PodScheduled',
+  'PodResizePending',
+  'PodResizeInProgress',
 ];
 
 /** Written by the kubelet; whatever else stands among a Pod's conditions is somebody else's. */
@@ -55,8 +60,21 @@ export function podConditions(input: ConditionsInput): PodCondition[] {
     Ready: containersReady.met ? gatesPass(pod) : containersReady,
     ContainersReady: containersReady,
     PodScheduled: { met: true },
+    ...resizeVerdicts(input),
   };
   return Object.entries(verdicts).map(([type, verdict]) => condition(pod, now, type, verdict));
+}
+
+/** There only while a resize waits or is under way. */
+function resizeVerdicts({ sizes }: ConditionsInput): Record<string, Verdict> {
+  if (!sizes) return {};
+  const { pending, error } = sizes;
+  const underWay = !isDeepStrictEqual(sizes.allocated, sizes.applied);
+  const why = error === undefined ? {} : { reason: 'Error', message: error };
+  return {
+    ...(pending ? { PodResizePending: { met: true, ...pending } } : {}),
+    ...(underWay ? { PodResizeInProgress: { met: true, ...why } } : {}),
+  };
 }
 
 function condition(pod: Pod, now: string, type: string, verdict: Verdict): PodCondition {

@@ -4,6 +4,7 @@ import type { Pod, PodStatus } from '../api/types.ts';
 import type { ContainerStatus, RuntimeService } from '../container/cri.ts';
 import { StepClock } from '../exec/step-clock.ts';
 import type { PodRuntimeStatus } from './pod-actions.ts';
+import { type Resizing, withSizes } from './resize.ts';
 import type { WaitingReason } from './status.ts';
 
 export interface PodState {
@@ -24,6 +25,8 @@ export interface PodState {
   /** Phase is terminal and nothing of the Pod runs any more. */
   finished: boolean;
   failed?: WaitingReason | undefined;
+  /** Its resources as they were agreed to, and as its containers have them; from the first sync on. */
+  sizes?: Resizing;
   readonly waiting: Map<string, WaitingReason>;
   /** When a start last failed before there was a container, by container name; milliseconds since the epoch. */
   readonly failedAt: Map<string, number>;
@@ -82,6 +85,10 @@ export function staleContainers(runtime: PodRuntimeStatus): ContainerStatus[] {
     return count > 2 && container.state === 'exited';
   });
 }
+
+/** The Pod with the resources that the node has agreed to, which the spec may be ahead of. */
+export const allocatedPod = ({ pod, sizes }: Pick<PodState, 'pod' | 'sizes'>): Pod =>
+  sizes ? withSizes(pod, sizes.allocated) : pod;
 
 /** The clock of the first start, or one that measures nothing once its steps are published. */
 export const clockOf = (state: PodState): StepClock => state.clock ?? new StepClock();

@@ -16,7 +16,7 @@ import { ImageWaitError } from './images.ts';
 import { podLogDir, terminationLogPath } from './layout.ts';
 import { earliest, NotNow } from './not-now.ts';
 import { latestContainer, type PodRuntimeStatus } from './pod-actions.ts';
-import { clockOf, type PodState } from './pod-state.ts';
+import { allocatedPod, clockOf, type PodState } from './pod-state.ts';
 import { lastExit } from './status.ts';
 import { bindSubPaths } from './volumes/sub-path.ts';
 import type { PodVolumes } from './volumes/volume.ts';
@@ -140,10 +140,11 @@ export class ContainerStarter {
   }
 
   /** The container's configuration, and the files on the node that it speaks of. */
-  async #prepare(making: Making, container: Container): Promise<ContainerConfig> {
+  async #prepare(making: Making, { name }: Container): Promise<ContainerConfig> {
     const { state, sandboxId, volumes, before } = making;
     const { runtime, paths, node, references } = this.#context;
-    const { pod } = state;
+    const pod = allocatedPod(state);
+    const container = findContainer(pod.spec, name) as Container;
     const podIPs = needsPodIP(container) ? (await runtime.waitForNetwork(sandboxId)).ips : [];
     const attempt = nextAttempt(pod, before, container.name);
     const terminationLog = terminationLogPath(paths, pod.metadata.uid, container.name, attempt);

@@ -48,14 +48,14 @@ export class StatusManager {
   write(state: PodState, found: PodRuntimeStatus): string {
     const runtime = withoutBeginning(state, found);
     for (const container of runtime.containers) this.#readMessage(state, container);
-    const { pod, waiting, messages, failed } = state;
+    const { pod, waiting, messages, failed, sizes } = state;
     const now = new Date().toISOString();
     const foreign = foreignConditions(pod);
     const last = state.lastStatus ?? pod.status;
     const known = { ...pod, status: { ...last, conditions: [...ownConditions(last), ...foreign] } };
     const hostIP = this.#hostIP;
     const probes = this.#probesOf(pod);
-    const own = podStatus({ pod: known, runtime, hostIP, waiting, messages, probes, failed, now });
+    const own = podStatus({ pod: known, runtime, hostIP, waiting, messages, probes, failed, sizes, now });
     const status = { ...own, conditions: [...ownConditions(own), ...foreign] };
     if (isDeepStrictEqual(plain(status), plain(last))) return status.phase ?? 'Pending';
     state.lastStatus = status;

@@ -21,6 +21,7 @@ import {
 } from './pod-actions.ts';
 import { podConditions } from './pod-conditions.ts';
 import { podPhase } from './pod-phase.ts';
+import type { Resizing } from './resize.ts';
 
 /** Why a container waits, when the runtime cannot tell: ErrImagePull, CrashLoopBackOff, CreateContainerError … */
 export interface WaitingReason {
@@ -39,6 +40,7 @@ export interface StatusInput {
   readonly probes: ProbeResults;
   /** Set once the Pod was given up (DeadlineExceeded, Evicted): the phase becomes Failed. */
   readonly failed?: WaitingReason | undefined;
+  readonly sizes?: Resizing | undefined;
   readonly now: string;
 }
 
@@ -79,6 +81,7 @@ function containerStatus(input: StatusInput, spec: Container): ApiContainerStatu
     ready: false,
     started: false,
     lastState: {},
+    ...sizeStatus(input, spec.name),
   };
   const last =
     previous?.state === 'exited' ? terminatedState(previous, messages.get(previous.id)) : known?.lastState;
@@ -110,6 +113,19 @@ function containerStatus(input: StatusInput, spec: Container): ApiContainerStatu
     waiting: { reason: reason.reason, ...(reason.message ? { message: reason.message } : {}) },
   };
   return { ...base, ...lost, state };
+}
+
+/** What it was allocated and what it has. */
+function sizeStatus(
+  { sizes }: StatusInput,
+  name: string,
+): Pick<ApiContainerStatus, 'resources' | 'allocatedResources'> {
+  const resources = sizes?.applied.get(name) ?? {};
+  const allocatedResources = sizes?.allocated.get(name)?.requests;
+  return {
+    ...(allocatedResources ? { allocatedResources } : {}),
+    ...(resources.limits || resources.requests ? { resources } : {}),
+  };
 }
 
 function lostState(known: ApiContainerStatus, noticedAt: string): ContainerState {
@@ -148,6 +164,7 @@ export function podStatus(input: StatusInput): PodStatus {
       statuses: all,
       hasSandbox: sandbox?.state === 'ready',
       now: seconds(now),
+      sizes: input.sizes,
     }),
     hostIP,
     hostIPs: [{ ip: hostIP }],

@@ -19,8 +19,9 @@ import {
   type PodActions,
   type PodRuntimeStatus,
 } from './pod-actions.ts';
-import { clockOf, type PodState, runtimeStatusOf, staleContainers } from './pod-state.ts';
+import { allocatedPod, clockOf, type PodState, runtimeStatusOf, staleContainers } from './pod-state.ts';
 import type { SyncOutcome } from './pod-workers.ts';
+import { PodResizer } from './resizer.ts';
 import { sandboxConfig } from './sandbox-config.ts';
 import { ContainerStarter, type Making } from './start-containers.ts';
 import { podAddress, type SyncContext } from './sync-context.ts';
@@ -31,12 +32,14 @@ const networkRetryMs = 5000;
 export class PodSyncer {
   readonly #context: SyncContext;
   readonly #starter: ContainerStarter;
+  readonly #resizer: PodResizer;
   // What fails is often the network's configuration, mended by a person who waits for it: try again soon.
   readonly #sandboxBackoff = new Backoff(1000, 30_000);
 
   constructor(context: SyncContext) {
     this.#context = context;
     this.#starter = new ContainerStarter(context);
+    this.#resizer = new PodResizer(context);
   }
 
   /**
@@ -52,7 +55,9 @@ export class PodSyncer {
     this.#admit(state);
     const deadline = this.#checkDeadline(state);
     let retry: number | undefined;
+    let resize: number | undefined;
     if (!state.failed) {
+      resize = this.#resizer.allocate(state);
       this.#syncProbes(state); // a new daemon takes up what is known before it tells anything
       this.#context.status.write(state, this.#runtime(pod));
       try {
@@ -68,7 +73,7 @@ export class PodSyncer {
     if (isTerminal(phase)) return this.#finish(state);
     await this.#written(state);
     if (phase === 'Running') this.#context.status.publishSteps(state);
-    return earliest(retry, deadline);
+    return earliest(earliest(retry, resize), deadline);
   }
 
   /** Stops the containers with their grace, gives everything back, and removes the object. */
@@ -142,18 +147,20 @@ export class PodSyncer {
       if (stands === 'created') await runtime.removeContainer(id);
     const before = this.#runtime(pod);
     const probes = this.#context.probes.resultsOf(pod);
-    const actions = computePodActions({ pod, runtime: before, hashOf: containerHash, probes });
+    const resized = this.#resizer.restarts(state);
+    const actions = computePodActions({ pod, runtime: before, hashOf: containerHash, probes, resized });
     if (actions.killPod) await this.#dropSandboxes(pod, before, actions.createSandbox);
     let sandboxId = before.sandboxes[0]?.id;
     if (actions.createSandbox) sandboxId = await this.#makeSandbox(state, actions.attempt);
     if (actions.finished) await this.#stopContainers(pod, pod.spec.terminationGracePeriodSeconds);
     await Promise.all(actions.containersToKill.map((kill) => this.#killContainer(pod, kill)));
     if (actions.containersToKill.some(({ probe }) => probe !== undefined)) return 0;
-    if (sandboxId === undefined || actions.containersToStart.length === 0) return undefined;
+    const resize = await this.#resizer.apply(state, this.#runtime(pod));
+    if (sandboxId === undefined || actions.containersToStart.length === 0) return resize;
     const making = { state, sandboxId, volumes, before };
     const retry = await this.#startContainers(making, actions);
     await this.#dropStale(state);
-    return retry;
+    return earliest(retry, resize);
   }
 
   /** Creates them, and starts them when the network is up. Gives the milliseconds until it must go on. */
@@ -219,7 +226,7 @@ export class PodSyncer {
     this.#checkNetwork(pod);
     try {
       const config = sandboxConfig({
-        pod,
+        pod: allocatedPod(state),
         attempt,
         dns: node.dns,
         nodeHostname: node.hostname,

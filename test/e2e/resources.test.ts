@@ -1,7 +1,10 @@
 // Resources of Pods against the real kernel: limits of disk, huge pages and memory.
-import t from 'tap';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
-import { startNode } from './harness.ts';
+import { detectCgroups } from '../../lib/kernel/cgroup.ts';
+import { startNode, type TestNode } from './harness.ts';
 
 const image = 'localhost/host';
 const sleeper = 'exec sleep infinity';
@@ -63,4 +66,114 @@ t.test('resources of Pods', { timeout: 120_000 }, async (t) => {
     const { stdout } = await node.podwire(['exec', 'worthless', '--', 'cat', '/proc/1/oom_score_adj']);
     t.equal(stdout.trim(), '1000');
   });
+
+  await resize(t, node);
 });
+
+const ofA = (resources: object) => ({ spec: { containers: [{ name: 'a', resources }] } });
+const conditionOf = (pod: Pod | undefined, type: string) =>
+  pod?.status?.conditions?.find((one) => one.type === type);
+const firstOf = (pod: Pod | undefined) => pod?.status?.containerStatuses?.[0];
+
+/** The limit of memory and the quota of a group. */
+function limitsOf(node: TestNode, path: string): [memory: string, quota: string] {
+  const { mode, unified, v1 } = detectCgroups();
+  const read = (root: string, file: string) =>
+    readFileSync(join(root, node.paths.cgroup, path, file), 'utf8').trim();
+  return mode === 'v2'
+    ? [read(unified!, 'memory.max'), read(unified!, 'cpu.max').replace(/ .*/, '')]
+    : [read(v1.memory!, 'memory.limit_in_bytes'), read(v1.cpu!, 'cpu.cfs_quota_us')];
+}
+
+async function resize(t: Test, node: TestNode): Promise<void> {
+  const key = { namespace: 'default', name: 'sized' };
+  const ask = (resources: object) =>
+    node.client.patch('pods', key, ofA(resources), { type: 'strategic', subresource: 'resize' });
+  const hasCpu = (limit: string) => (pod: Pod | undefined) => firstOf(pod)?.resources?.limits?.cpu === limit;
+
+  await t.test('resize in place', async (t) => {
+    const resources = { requests: { cpu: '100m', memory: '32Mi' }, limits: { cpu: '200m', memory: '64Mi' } };
+    const resizePolicy = [{ resourceName: 'memory', restartPolicy: 'RestartContainer' }];
+    // The second one grows in memory without a restart.
+    const containers = [shell('a', sleeper, { resources, resizePolicy }), shell('b', sleeper, { resources })];
+    await node.apply(podOf('sized', containers, { restartPolicy: 'Always' }));
+    const before = await node.until('sized', isRunning);
+    const group = `pod${before.metadata.uid}`;
+    const id = (pod: Pod) => firstOf(pod)?.containerID?.replace(/.*\/\//, '') ?? '';
+
+    await ask({ limits: { cpu: '500m' } });
+    const larger = await node.until('sized', hasCpu('500m'));
+    t.equal(id(larger), id(before), 'the same container');
+    t.same(limitsOf(node, `${group}/${id(before)}`), [`${64 << 20}`, '50000']);
+    t.same(limitsOf(node, group), [`${128 << 20}`, '70000'], 'the whole Pod');
+    await ask({ limits: { cpu: '150m' } });
+    await node.until('sized', hasCpu('150m'));
+    t.same(limitsOf(node, `${group}/${id(before)}`)[1], '15000', 'and smaller again');
+
+    await ask({ limits: { memory: '96Mi' } });
+    const anew = await node.until('sized', (pod) => firstOf(pod)?.restartCount === 1 && isRunning(pod));
+    t.same(limitsOf(node, `${group}/${id(anew)}`), [`${96 << 20}`, '15000'], 'memory with a restart');
+    t.same(limitsOf(node, group)[0], `${160 << 20}`);
+    t.equal(conditionOf(anew, 'PodResizeInProgress'), undefined);
+
+    const guaranteed = { requests: { cpu: '200m', memory: '64Mi' } };
+    const both = {
+      spec: {
+        containers: ['a', 'b'].map((name) => ({
+          name,
+          resources: { ...guaranteed, limits: guaranteed.requests },
+        })),
+      },
+    };
+    await t.rejects(
+      node.client.patch('pods', key, both, { type: 'strategic', subresource: 'resize' }),
+      /Pod QOS Class may not change/,
+    );
+    const other = { spec: { containers: [{ name: 'a', resources: { limits: { cpu: '300m' } } }] } };
+    await t.rejects(node.client.patch('pods', key, other, { type: 'strategic' }), { code: 'Invalid' });
+  });
+
+  await t.test('what the node cannot give waits, also for a new daemon', async (t) => {
+    await ask({ requests: { cpu: '1000' }, limits: { cpu: '1000' } });
+    const refused = await node.until('sized', (pod) => conditionOf(pod, 'PodResizePending'));
+    t.match(conditionOf(refused, 'PodResizePending'), {
+      status: 'True',
+      reason: 'Infeasible',
+      message: /^Node didn't have enough capacity: cpu, requested: 1000100, capacity: \d+$/,
+    });
+    t.match(firstOf(refused), {
+      resources: { limits: { cpu: '150m' } },
+      allocatedResources: { cpu: '100m' },
+    });
+    await node.kill9();
+    await node.up();
+    const { status } = await node.until('sized', isRunning);
+    t.equal(status?.containerStatuses?.[0]?.restartCount, 1, 'nothing was restarted');
+    t.equal(status?.containerStatuses?.[0]?.resources?.limits?.cpu, '150m');
+    await ask({ requests: { cpu: '50m' }, limits: { cpu: '100m' } });
+    const smaller = await node.until('sized', hasCpu('100m'));
+    t.equal(conditionOf(smaller, 'PodResizePending'), undefined);
+  });
+
+  await t.test('a limit below what is used is not set until it can be', async (t) => {
+    const limits = { memory: '64Mi' };
+    const script = 'head -c 40m /dev/zero > /dev/shm/x; touch /tmp/full; exec sleep infinity';
+    const volume = { volumeMounts: [{ name: 'm', mountPath: '/m' }] };
+    const hungry = shell('a', script.replace('/dev/shm', '/m'), { resources: { limits }, ...volume });
+    await node.apply(podOf('hungry', [hungry], { volumes: [{ name: 'm', emptyDir: { medium: 'Memory' } }] }));
+    await node.until('hungry', isRunning);
+    for (let full = false; !full; ) {
+      const { exitCode } = await node.podwire(['exec', 'hungry', '--', 'test', '-e', '/tmp/full']);
+      full = exitCode === 0;
+    }
+    const small = { requests: { memory: '16Mi' }, limits: { memory: '16Mi' } };
+    const about = { namespace: 'default', name: 'hungry' };
+    await node.client.patch('pods', about, ofA(small), { type: 'strategic', subresource: 'resize' });
+    const stuck = await node.until(
+      'hungry',
+      (pod) => conditionOf(pod, 'PodResizeInProgress')?.reason === 'Error',
+    );
+    t.match(conditionOf(stuck, 'PodResizeInProgress')?.message, /below current usage/);
+    t.equal(firstOf(stuck)?.resources?.limits?.memory, '64Mi');
+  });
+}
