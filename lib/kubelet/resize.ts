@@ -7,11 +7,16 @@ import { type Amounts, amountsOf, podRequests } from '../api/pod-requests.ts';
 import type { Container, Pod } from '../api/types.ts';
 import type { LinuxResources } from '../container/cri.ts';
 import { shortage, shortageText } from './fit.ts';
-import type { WaitingReason } from './status.ts';
 
 export type Requirements = NonNullable<Container['resources']>;
 /** By container name. */
 export type Sizes = ReadonlyMap<string, Requirements>;
+
+/** Deferred: not now · Infeasible: never on this node. */
+export interface Refusal {
+  readonly reason: 'Deferred' | 'Infeasible';
+  readonly message: string;
+}
 
 export interface Resizing {
   /** What the node has agreed to. */
@@ -19,7 +24,7 @@ export interface Resizing {
   /** What the containers have. */
   applied: Sizes;
   /** Why the node does not agree to what the spec asks for: Deferred, Infeasible. */
-  pending?: WaitingReason | undefined;
+  pending?: Refusal | undefined;
   /** What keeps the containers from having what was agreed to. */
   error?: string | undefined;
 }
@@ -59,10 +64,7 @@ export function withSizes(pod: Pod, sizes: Sizes): Pod {
   };
 }
 
-export type Decision =
-  | 'nothing'
-  | 'allocate'
-  | (WaitingReason & { readonly reason: 'Deferred' | 'Infeasible' });
+export type Decision = 'nothing' | 'allocate' | Refusal;
 
 /** Whether the node agrees to what the spec asks for now. */
 export function decideResize(input: {
