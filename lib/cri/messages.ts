@@ -172,7 +172,10 @@ export interface Calls {
   StopContainer: { request: OfContainer & { timeout: number }; response: Nothing };
   RemoveContainer: { request: OfContainer; response: Nothing };
   ListContainers: { request: Selector; response: { containers: readonly RemoteContainer[] } };
-  ContainerStatus: { request: OfContainer; response: { status: RemoteContainerStatus | null } };
+  ContainerStatus: {
+    request: OfContainer & { verbose?: boolean };
+    response: { status: RemoteContainerStatus | null; info: Labels };
+  };
   ContainerStats: {
     request: OfContainer;
     response: { stats: { writableLayer: { usedBytes: { value: string } | null } | null } | null };

@@ -63,14 +63,15 @@ const messages: Readonly<Record<string, string>> = {
     'metadata ContainerMetadata 1, image ImageSpec 2, command string[] 3, args string[] 4, workingDir string 5, envs KeyValue[] 6, mounts Mount[] 7, labels map 9, annotations map 10, logPath string 11, stdin bool 12, stdinOnce bool 13, tty bool 14, linux LinuxContainerConfig 15',
   CreateContainerRequest: 'podSandboxId string 1, config ContainerConfig 2, sandboxConfig PodSandboxConfig 3',
   CreateContainerResponse: 'containerId string 1',
-  // Start, Remove, Status and ReopenContainerLog all begin with this field.
+  // Start, Remove and ReopenContainerLog all begin with this field.
   ContainerRequest: 'containerId string 1',
   StopContainerRequest: 'containerId string 1, timeout int64 2',
   ContainerFilter: 'id string 1, podSandboxId string 3, labelSelector map 4',
   ListContainersRequest: 'filter ContainerFilter 1',
   ListContainersResponse: 'containers Container[] 1',
   Container: 'id string 1, podSandboxId string 2, imageRef string 5, state ContainerState 6',
-  ContainerStatusResponse: 'status ContainerStatus 1',
+  ContainerStatusRequest: 'containerId string 1, verbose bool 2',
+  ContainerStatusResponse: 'status ContainerStatus 1, info map 2',
   ContainerStatus:
     'id string 1, metadata ContainerMetadata 2, state ContainerState 3, createdAt int64 4, startedAt int64 5, finishedAt int64 6, exitCode int32 7, image ImageSpec 8, imageRef string 9, reason string 10, message string 11, labels map 12, annotations map 13, logPath string 15',
   ExecSyncRequest: 'containerId string 1, cmd string[] 2, timeout int64 3',
@@ -118,7 +119,7 @@ const services: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     StopContainer: 'StopContainerRequest Empty',
     RemoveContainer: 'ContainerRequest Empty',
     ListContainers: 'ListContainersRequest ListContainersResponse',
-    ContainerStatus: 'ContainerRequest ContainerStatusResponse',
+    ContainerStatus: 'ContainerStatusRequest ContainerStatusResponse',
     ContainerStats: 'ContainerRequest ContainerStatsResponse',
     UpdateContainerResources: 'UpdateContainerResourcesRequest Empty',
     ReopenContainerLog: 'ContainerRequest Empty',

@@ -29,6 +29,8 @@ const containerNameLabel = 'io.kubernetes.container.name';
 export const hashAnnotation = 'io.kubernetes.container.hash';
 /** As the user wrote it: the runtime tells another name of the same image. */
 export const imageAnnotation = 'podwire.image';
+/** lifecycle.stopSignal: runtimes before CRI 1.33 know the image's only. */
+export const stopSignalAnnotation = 'podwire.stop-signal';
 
 export interface SandboxInput {
   readonly config: PodSandboxConfig;
@@ -49,7 +51,8 @@ export function sandboxMessage({ config, owner, cgroup }: SandboxInput): Sandbox
   const { namespace, name, uid, attempt, dns } = config;
   return {
     metadata: { name, uid, namespace, attempt },
-    hostname: config.hostname,
+    // Without a UTS namespace of its own no name can be set.
+    hostname: config.namespaces.network === 'node' ? '' : config.hostname,
     logDirectory: '',
     dnsConfig: dns,
     portMappings: config.portMappings.map(({ protocol, containerPort, hostPort, hostIP = '' }) => ({
@@ -108,8 +111,6 @@ export function containerRequest(input: ContainerInput): {
   sandboxConfig: SandboxMessage;
 } {
   const { config, sandbox } = input;
-  if (config.stopSignal !== undefined)
-    refuse(config, `lifecycle.stopSignal ${config.stopSignal}: the container runtime knows the image's only`);
   // The runtime joins the two.
   const logDirectory = dirname(dirname(config.logPath));
   return {
@@ -126,6 +127,7 @@ export function containerRequest(input: ContainerInput): {
         [hashAnnotation]: config.hash,
         'io.kubernetes.container.restartCount': `${config.attempt}`,
         [imageAnnotation]: config.image,
+        ...(config.stopSignal === undefined ? {} : { [stopSignalAnnotation]: config.stopSignal }),
       },
       logPath: relative(logDirectory, config.logPath),
       stdin: config.stdin,

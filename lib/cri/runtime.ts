@@ -20,6 +20,7 @@ import type {
   RuntimeService,
 } from '../container/cri.ts';
 import { ContainerError } from '../container/errors.ts';
+import { stopSignalNumber } from '../container/stop-signal.ts';
 import { ExecError, messageOf, PodwireError } from '../exec/errors.ts';
 import type { StepClock } from '../exec/step-clock.ts';
 import { detectCgroups, ensureCgroup, removeCgroup, setCgroupLimits } from '../kernel/cgroup.ts';
@@ -38,6 +39,7 @@ import {
   resourcesMessage,
   type SandboxInput,
   sandboxMessage,
+  stopSignalAnnotation,
 } from './requests.ts';
 import { ipsOf, toSandboxStatus } from './status.ts';
 import { CriTable, isGone } from './table.ts';
@@ -53,6 +55,8 @@ export interface CriRuntimeOptions {
 const stopSlackMs = 120_000;
 /** How long a conflist that was just written may take to be noticed. */
 const networkMs = 10_000;
+/** How often a container that got its own stop signal is looked at. */
+const stopLookMs = 100;
 const longestSeconds = 2 ** 31 - 1;
 
 /** What is kept of each sandbox: /run/podwire/cri/<sandbox id>. Gone with the boot, as what runs in it. */
@@ -214,6 +218,7 @@ export class CriRuntime implements RuntimeService {
     const timeout = Math.min(Math.ceil(graceSeconds), longestSeconds);
     const timeoutMs = Math.min(timeout * 1000 + stopSlackMs, longestSeconds);
     try {
+      if (timeout > 0 && (await this.#stopBySignal(containerId, timeout))) return;
       await this.#connection.call('StopContainer', { containerId, timeout }, { timeoutMs });
     } catch (error) {
       if (!isGone(error))
@@ -225,6 +230,24 @@ export class CriRuntime implements RuntimeService {
         );
     }
     await this.#table.look(containerId);
+  }
+
+  /**
+   * A Pod's own stop signal is sent from here, to the process that the runtime names; then it is killed as soon as its
+   * time is up. False: it has none, or nobody told its process, and the runtime is to stop it.
+   */
+  async #stopBySignal(containerId: string, seconds: number): Promise<boolean> {
+    const { status, info } = await this.#connection.call('ContainerStatus', { containerId, verbose: true });
+    const name = status?.annotations[stopSignalAnnotation];
+    if (name === undefined || status?.state !== 'CONTAINER_RUNNING') return false;
+    const pid = pidIn(info);
+    if (pid === undefined) return false;
+    sendSignal(pid, stopSignalNumber(name));
+    for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(stopLookMs))
+      if ((await this.#table.look(containerId))?.state !== 'running') return true;
+    await this.#connection.call('StopContainer', { containerId, timeout: 0 });
+    await this.#table.look(containerId);
+    return true;
   }
 
   async removeContainer(containerId: string): Promise<void> {
@@ -362,6 +385,24 @@ export class CriRuntime implements RuntimeService {
           `the container runtime has no network: ${network.message}; its CNI conf_dir must be ${this.#options.paths.cniConf} (or start podwired with --cni-conf-dir)`,
         );
     }
+  }
+}
+
+/** The container's first process on this machine, in what containerd and CRI-O tell beyond the CRI. */
+function pidIn(info: Readonly<Record<string, string>>): number | undefined {
+  try {
+    const { pid } = JSON.parse(info.info ?? '{}') as { pid?: unknown };
+    return typeof pid === 'number' && pid > 1 ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function sendSignal(pid: number, number: number): void {
+  try {
+    process.kill(pid, number);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }
 

@@ -1,14 +1,18 @@
 // What a container runtime has of ours, kept in memory: listed anew every second (a runtime with container events tells
 // changes at once, and is listed less often), and looked at one by one after each of our own calls.
 // Assumes one writer of this node's Pods. A list is two calls; only what changed is asked for in full.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ContainerStatus, PodSandboxStatus, RuntimeEvent } from '../container/cri.ts';
 import { messageOf } from '../exec/errors.ts';
 import { CriError, type CriConnection } from './connection.ts';
-import type { RemoteContainer, RemoteSandbox } from './messages.ts';
+import type { RemoteContainer, RemoteContainerStatus, RemoteSandbox } from './messages.ts';
 import { ownerLabel } from './requests.ts';
 import { ipsOf, toContainerStatus, toSandboxStatus } from './status.ts';
 
 const relistMs = 1000;
+/** 128 + SIGKILL. */
+const killedCode = 137;
+const oomEventMs = 100;
 /** With events; kubelet's eventedPlegRelistPeriod is 300 s, but a list costs us little. */
 const relistWithEventsMs = 10_000;
 
@@ -96,7 +100,7 @@ export class CriTable {
   ): Promise<ContainerStatus | undefined> {
     const begun = this.#time;
     try {
-      const { status } = await this.#options.connection.call('ContainerStatus', { containerId: id });
+      const status = await this.#statusOf(id);
       if (!status || sandboxId === undefined) return undefined;
       // A later change of ours knows more than this answer.
       if ((this.#touched.get(id) ?? 0) > begun) return this.#containers.get(id);
@@ -109,6 +113,17 @@ export class CriTable {
       this.#forget(id);
       return undefined;
     }
+  }
+
+  /** containerd hears of the memory that ran out on another way than of the exit, and sometimes later. */
+  async #statusOf(containerId: string): Promise<RemoteContainerStatus | null> {
+    const { connection } = this.#options;
+    const { status } = await connection.call('ContainerStatus', { containerId });
+    const wasKilled = status?.state === 'CONTAINER_EXITED' && status.exitCode === killedCode;
+    if (!wasKilled || status.reason === 'OOMKilled' || this.#containers.get(containerId)?.state === 'exited')
+      return status;
+    await sleep(oomEventMs);
+    return (await connection.call('ContainerStatus', { containerId })).status;
   }
 
   #touch(id: string): void {

@@ -2,11 +2,11 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { hostPod, isRunning, sleeper, startNode, type TestNode } from './harness.ts';
+import { hostPod, isRunning, sleeper, startNode, suiteRuntimes, type TestNode } from './harness.ts';
 
-for (const runtime of ['crun', 'runc'])
+for (const runtime of suiteRuntimes)
   t.test(`containers by ${runtime}`, async (t) => {
-    const node = await startNode(t, { podCidr: '10.205.0.0/24', flags: ['--runtime', runtime] });
+    const node = await startNode(t, { podCidr: '10.205.0.0/24', runtime });
     /** Runs a script to its end in a container with this spec; gives its log. */
     const output = async (script: string, container: object = {}, spec: object = {}): Promise<string> => {
       const pod = hostPod('one', {}, { restartPolicy: 'Never', ...spec }) as {
@@ -155,7 +155,7 @@ for (const runtime of ['crun', 'runc'])
         'cat /proc/1/comm; ls /proc | grep -c "^[0-9]"',
       ]);
       const [first, count] = stdout.trim().split('\n');
-      t.match(first, /catatonit|sleep/);
+      t.match(first, /catatonit|sleep|busybox/);
       t.ok(Number(count) >= 5, `sees the other container's processes (${count})`);
       await node.podwire(['delete', 'pod', 'shared']);
     });
@@ -260,7 +260,7 @@ async function volumes(t: Test, node: TestNode): Promise<void> {
   );
   t.equal(await inB('stat -f -c %T /memory; stat -c %a /memory'), 'tmpfs\n777');
   t.match(
-    await inB('head -c 2M /dev/zero > /memory/big 2>/dev/null; stat -c %s /memory/big'),
+    await inB('head -c 2097152 /dev/zero > /memory/big 2>/dev/null; stat -c %s /memory/big'),
     /^1048576$/,
     'sizeLimit holds',
   );

@@ -26,11 +26,20 @@ if (!runtimes.includes(testRuntime)) throw new Error(`PODWIRE_TEST_RUNTIME: one 
 export const ownRuntimeOnly =
   testRuntime === 'containerd' ? "about podwire's own runtime, and this is containerd" : false;
 
+/** Of suites that run over podwire's own two runtimes: those, or the one that is asked for. */
+export const suiteRuntimes: readonly TestRuntime[] = process.env.PODWIRE_TEST_RUNTIME
+  ? [testRuntime]
+  : ['crun', 'runc'];
+
 export interface TestNode {
   readonly runtime: TestRuntime;
   readonly containerd: TestContainerd | undefined;
   readonly paths: NodePaths;
   readonly client: HttpClient;
+  /** A manifest as this node can run it: an image for localhost/host where it needs one. */
+  fitted(text: string): string;
+  /** Processes that hold the Pod's namespaces. */
+  pausePids(pod: Pod): number[];
   /** Runs the CLI against this node; never throws for an exit code. */
   podwire(args: readonly string[], input?: string): Promise<CommandResult>;
   /** Applies a Pod from an object; throws with the CLI's words when refused. */
@@ -79,6 +88,8 @@ export async function startNode(
   const node: TestNode = {
     runtime,
     containerd,
+    fitted,
+    pausePids: (pod) => pausePids(paths, pod),
     paths,
     client,
     podwire,
@@ -128,6 +139,16 @@ async function until(
   throw new Error(
     `pod ${name}: not so after ${seconds} s; status ${JSON.stringify(last?.status)}\nevents:\n  ${told}`,
   );
+}
+
+/** In the Pod's cgroup, in none of its containers': podwire's own is called pause, a runtime's after the sandbox. */
+function pausePids(paths: NodePaths, pod: Pod): number[] {
+  const group = `${paths.cgroup}/pod${pod.metadata.uid}`;
+  const known = (pod.status?.containerStatuses ?? []).map(
+    ({ containerID = '' }) => containerID.split('//')[1],
+  );
+  const ofContainers = new Set(known.flatMap((id) => (id ? cgroupProcs(`${group}/${id}`) : [])));
+  return cgroupProcs(group).filter((pid) => !ofContainers.has(pid));
 }
 
 export const isRunning = (pod: Pod | undefined): boolean =>

@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
-import { cgroupProcs } from '../../lib/kernel/cgroup.ts';
 import { hostPod, isRunning, sleeper, startNode } from './harness.ts';
 
 const image = 'localhost/host';
@@ -69,8 +68,7 @@ t.test('init containers and sidecars', async (t) => {
     const pod = await node.until('always', (p) => condition(p, 'Ready')?.status === 'True');
     t.match((await node.podwire(['get', 'pod', 'always'])).stdout, /always\s+1\/1\s+Running/);
     t.equal((await node.podwire(['logs', 'always', '-c', 'one'])).exitCode, 0, 'its log may be read');
-    for (const pid of cgroupProcs(`${node.paths.cgroup}/pod${pod.metadata.uid}/pause`))
-      process.kill(pid, 'SIGKILL');
+    for (const pid of node.pausePids(pod)) process.kill(pid, 'SIGKILL');
     const again = await node.until(
       'always',
       (p) => isRunning(p) && p?.status?.containerStatuses?.[0]?.restartCount === 1,

@@ -6,14 +6,15 @@ import t, { type Test } from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
 import { run } from '../../lib/exec/exec.ts';
 import { bindMount, mountTmpfs, unmountAll } from '../../lib/kernel/mount.ts';
-import { hostPod, isRunning, sleeper, startNode } from './harness.ts';
+import { hostPod, isRunning, sleeper, startNode, suiteRuntimes, type TestRuntime } from './harness.ts';
 
-for (const runtime of ['crun', 'runc']) t.test(`security by ${runtime}`, (t) => security(t, runtime));
+for (const runtime of suiteRuntimes) t.test(`security by ${runtime}`, (t) => security(t, runtime));
 
-async function security(t: Test, runtime: string): Promise<void> {
+async function security(t: Test, runtime: TestRuntime): Promise<void> {
   const node = await startNode(t, {
     podCidr: '10.208.0.0/24',
-    flags: ['--runtime', runtime, '--allowed-unsafe-sysctls', 'kernel.msg*'],
+    runtime,
+    flags: ['--allowed-unsafe-sysctls', 'kernel.msg*'],
   });
   const apply = async (name: string, script: string, container: object, spec: object): Promise<void> => {
     const pod = hostPod(name, {}, { restartPolicy: 'Never', ...spec }) as { spec: { containers: object[] } };

@@ -13,7 +13,7 @@ t.test('static Pods follow their files', async (t) => {
     const pod = hostPod('web', { a: script }) as { spec: { containers: object[] } };
     const readinessProbe = { exec: { command: ['true'] }, periodSeconds: 1, timeoutSeconds: 10 };
     pod.spec.containers = pod.spec.containers.map((container) => ({ ...container, readinessProbe }));
-    writeFileSync(file, stringify(pod));
+    writeFileSync(file, node.fitted(stringify(pod)));
   };
   const isReady = (pod: Pod | undefined) => pod?.status?.containerStatuses?.[0]?.ready;
 
@@ -69,7 +69,10 @@ t.test('static Pods follow their files', async (t) => {
 
   await t.test('a bad file is passed over, the others go on', async (t) => {
     writeFileSync(join(node.paths.manifests, 'bad.yaml'), 'kind: Pod\nspec: [');
-    writeFileSync(join(node.paths.manifests, 'other.yaml'), stringify(hostPod('other', { a: sleeper })));
+    writeFileSync(
+      join(node.paths.manifests, 'other.yaml'),
+      node.fitted(stringify(hostPod('other', { a: sleeper }))),
+    );
     t.ok(await node.until('other-n1', isRunning));
   });
 

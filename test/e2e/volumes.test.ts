@@ -483,7 +483,7 @@ t.test('volumes', async (t) => {
       { name: 'disk', emptyDir: { sizeLimit: '1Mi' } },
       { name: 'memory', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
     ];
-    const script = `head -c 2M /dev/zero > /memory/f 2>/dev/null; stat -c %s /memory/f; head -c 3M /dev/zero > /disk/f; ${sleeper}`;
+    const script = `head -c 2097152 /dev/zero > /memory/f 2>/dev/null; stat -c %s /memory/f; head -c 3145728 /dev/zero > /disk/f; ${sleeper}`;
     const container = shell('c', script, {
       volumeMounts: volumes.map(({ name }) => ({ name, mountPath: `/${name}` })),
     });
