@@ -3,6 +3,7 @@
 import { Command, Option } from 'commander';
 import { addLabVerbs, addNetworkVerbs } from './program-cluster.ts';
 import { addNodesVerbs } from './program-node.ts';
+import { addPodVerbs } from './program-pod.ts';
 import { addJoinVerbs, addNodeFlags } from './program-join.ts';
 import { action, examples, type Run } from './action.ts';
 import type { Context } from './context.ts';
@@ -22,7 +23,6 @@ const fieldSelector = new Option(
   '--field-selector <fields>',
   'only objects with these fields, e.g. status.phase=Running',
 );
-const container = new Option('-c, --container <name>', 'the container (default: the first one)');
 const output = (choices: string): Option => new Option('-o, --output <format>', choices);
 
 export function buildProgram(): Command {
@@ -284,69 +284,6 @@ function addDeleteAndWait(program: Command): void {
           runWait(context, words(type, names), options);
       }),
     );
-}
-
-function addPodVerbs(program: Command): void {
-  program.commandsGroup('Inside a Pod:');
-  program
-    .command('logs')
-    .description('what a container wrote')
-    .argument('[pod]', 'the Pod: NAME or pod/NAME')
-    .argument('[container]', 'the container, as with -c')
-    .addOption(container)
-    .option('-f, --follow', 'go on with what comes')
-    .option('-p, --previous', 'of the container before the last restart')
-    .option('--tail <lines>', 'only the last lines')
-    .option('--since <duration>', 'only what is younger, e.g. 5m')
-    .option('--since-time <time>', 'only what is younger than this RFC 3339 time')
-    .option('--limit-bytes <bytes>', 'stop after so many bytes')
-    .option('--timestamps', 'with the time before each line')
-    .option('--all-containers', 'of every container')
-    .option('--prefix', 'with pod and container before each line')
-    .addOption(selector)
-    .addHelpText(
-      'after',
-      examples(
-        'podwire logs web',
-        'podwire logs -f web -c writer --tail=20',
-        'podwire logs web --all-containers --prefix',
-      ),
-    )
-    .action(
-      action(async () => {
-        const { runLogs } = await import('./verbs/logs.ts');
-        return (context: Context, pod: string | undefined, name: string | undefined, options: object) =>
-          runLogs(
-            context,
-            [pod, name].filter((each) => each !== undefined),
-            options,
-          );
-      }),
-    );
-  program
-    .command('exec')
-    .description('run a command in a container')
-    .usage('POD [flags] -- COMMAND [ARGS...]')
-    .argument('[pod]', 'the Pod: NAME or pod/NAME')
-    .argument('[command...]', 'after --')
-    .addOption(container)
-    .option('-i, --stdin', 'pass standard input on')
-    .option('-t, --tty', 'with a terminal')
-    .option('-q, --quiet', 'only what the command writes')
-    .addHelpText('after', examples('podwire exec web -- date', 'podwire exec -it web -c writer -- sh'))
-    .action(
-      action(async () => {
-        const { runExec } = await import('./verbs/exec.ts');
-        return (context: Context, pod: string | undefined, command: string[], options: object) =>
-          runExec(context, words(pod, command), options);
-      }),
-    );
-  program
-    .command('explain')
-    .description("the ip and nft commands that built a Pod's network, runnable as a script")
-    .argument('<pod>', 'pod/NAME')
-    .addHelpText('after', examples('podwire explain pod/web', 'podwire explain pod/web > web-network.sh'))
-    .action(action(async () => (await import('./verbs/explain.ts')).runExplain));
 }
 
 function addImageVerbs(program: Command): void {

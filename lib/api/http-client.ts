@@ -2,6 +2,7 @@
 // Assumes podwired's socket or URL. Watches stream and resume by themselves when the server ends them in peace.
 // One connection a call or watch; loads `ws` only for exec.
 import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type {
   Client,
   DeleteOptions,
@@ -13,7 +14,7 @@ import type {
 } from './client.ts';
 import { initialEventsEnd } from './client.ts';
 import { ApiError, type FailureStatus } from './errors.ts';
-import type { RemoteExec, RemoteExecOptions } from './http-exec.ts';
+import type { RemoteAttachOptions, RemoteExec, RemoteExecOptions } from './http-exec.ts';
 import { type HttpRequest, HttpTransport, type Target } from './http-transport.ts';
 import { groupPath, resources } from './resources.ts';
 import type { ApiObject, Kinds, Resource } from './types.ts';
@@ -141,6 +142,18 @@ export class HttpClient implements Client {
   async exec(pod: ObjectKey, options: RemoteExecOptions): Promise<RemoteExec> {
     const { openExec, execQuery } = await import('./http-exec.ts');
     return openExec(this.#transport, `${objectPath('pods', pod)}/exec?${execQuery(options)}`);
+  }
+
+  /** Joins a container's first process. @throws ApiError when there is nothing to join. */
+  async attach(pod: ObjectKey, options: RemoteAttachOptions): Promise<RemoteExec> {
+    const { openExec, attachQuery } = await import('./http-exec.ts');
+    return openExec(this.#transport, `${objectPath('pods', pod)}/attach?${attachQuery(options)}`);
+  }
+
+  /** A connection to a port of the Pod's localhost. @throws ApiError */
+  async portForward(pod: ObjectKey, port: number): Promise<Duplex> {
+    const { openPort } = await import('./http-port.ts');
+    return openPort(this.#transport, `${objectPath('pods', pod)}/portforward?ports=${port}`);
   }
 
   /** Any JSON endpoint: podwire's own are under /podwire/v1/. */

@@ -1,12 +1,11 @@
 // exec from the client's side: a WebSocket with Kubernetes' channels, given as bytes in, bytes out, and an exit code.
 // Assumes a server that speaks v5.channel.k8s.io. Loaded only when something is executed.
 // Source: KEP-4006; channels 0 stdin, 1 stdout, 2 stderr, 3 error, 4 resize, 255 close.
-import type { Agent } from 'node:http';
-import { connect } from 'node:net';
 import WebSocket from 'ws';
 import type { ExecSession } from '../exec/session.ts';
 import { ApiError, type FailureStatus } from './errors.ts';
-import { failureOf, type HttpTransport, readText } from './http-transport.ts';
+import { openSocket } from './http-socket.ts';
+import type { HttpTransport } from './http-transport.ts';
 
 export interface RemoteExecOptions {
   command: readonly [string, ...string[]];
@@ -18,32 +17,25 @@ export interface RemoteExecOptions {
 /** The far end of an exec. `exit` rejects with ApiError when it could not be run, or the connection broke. */
 export type RemoteExec = ExecSession;
 
-export function execQuery({ command, container, tty = false, stdin = false }: RemoteExecOptions): string {
+/** To join what runs already. */
+export type RemoteAttachOptions = Omit<RemoteExecOptions, 'command'>;
+
+export function execQuery({ command, ...options }: RemoteExecOptions): string {
   const query = new URLSearchParams();
   for (const word of command) query.append('command', word);
+  return `${query}&${attachQuery(options)}`;
+}
+
+export function attachQuery({ container, tty = false, stdin = false }: RemoteAttachOptions): string {
+  const query = new URLSearchParams();
   if (container) query.set('container', container);
   for (const [name, on] of Object.entries({ stdin, stdout: true, stderr: !tty, tty }))
     query.set(name, String(on));
   return query.toString();
 }
 
-export async function openExec(transport: HttpTransport, path: string): Promise<RemoteExec> {
-  const { host, port, socketPath, protocol, agent } = await transport.connection();
-  const name = host?.includes(':') ? `[${host}]` : host;
-  const scheme = protocol === 'https:' ? 'wss' : 'ws';
-  const socket = new WebSocket(`${scheme}://${name}${port ? `:${port}` : ''}${path}`, ['v5.channel.k8s.io'], {
-    perMessageDeflate: false,
-    ...(socketPath ? { createConnection: () => connect(socketPath) } : { agent: agent as Agent }),
-  });
-  return new Promise((resolve, reject) => {
-    socket.once('error', (error) => reject(transport.failure(error)));
-    socket.once('unexpected-response', (_request, response) => {
-      readText(response).then((text) => reject(failureOf(response.statusCode ?? 0, text)), reject);
-    });
-    const session = sessionOver(socket);
-    socket.once('open', () => resolve(session));
-  });
-}
+export const openExec = (transport: HttpTransport, path: string): Promise<RemoteExec> =>
+  openSocket(transport, path, sessionOver);
 
 function sessionOver(socket: WebSocket): RemoteExec {
   const listeners: Record<1 | 2, (chunk: Buffer) => void> = { 1: () => {}, 2: () => {} };

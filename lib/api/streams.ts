@@ -1,5 +1,6 @@
-// Logs and exec of a Pod's containers: what the API server asks for, and the kubelet gives.
+// Logs, exec, attach and ports of a Pod: what the API server asks for, and the kubelet gives.
 // Assumes the Pod was read from the registry and the container named is one of its spec. Injected by cmd/podwired.
+import type { Duplex } from 'node:stream';
 import type { ExecSession } from '../exec/session.ts';
 import type { Pod } from './types.ts';
 
@@ -28,8 +29,14 @@ export interface ExecOptions {
   readonly stdin: boolean;
 }
 
-/** Both fail with ApiError: BadRequest when the container is not running or has no log (yet), NotFound when it is gone. */
+/** To join what runs already. */
+export type AttachOptions = Omit<ExecOptions, 'command'>;
+
+/** All fail with ApiError: BadRequest when the container is not running or has no log (yet), NotFound when it is gone. */
 export interface PodStreams {
   logs(pod: Pod, options: LogOptions, signal: AbortSignal): AsyncIterable<Buffer | string>;
   exec(pod: Pod, options: ExecOptions): Promise<ExecSession>;
+  attach(pod: Pod, options: AttachOptions): Promise<ExecSession>;
+  /** A connection to a port of the Pod's localhost. */
+  portForward(pod: Pod, port: number): Promise<Duplex>;
 }

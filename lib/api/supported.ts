@@ -24,7 +24,7 @@ const supported: Readonly<Record<string, readonly string[]>> = {
   Container: [
     ...['name', 'image', 'command', 'args', 'workingDir', 'env', 'envFrom', 'ports'],
     ...['volumeMounts', 'resources', 'resizePolicy'],
-    ...['imagePullPolicy', 'securityContext', 'tty', 'stdin'],
+    ...['imagePullPolicy', 'securityContext', 'tty', 'stdin', 'stdinOnce'],
     ...['terminationMessagePath', 'terminationMessagePolicy', 'restartPolicy'],
     ...['lifecycle', 'livenessProbe', 'readinessProbe', 'startupProbe'],
   ],

@@ -7,7 +7,7 @@ import { ApiError } from '../api/errors.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 import type { Credentials } from '../pki/certificate.ts';
 import { addParsers, sendJson, toApiError } from './content.ts';
-import type { ExecEndpoint } from './exec-socket.ts';
+import type { PodSockets } from './pod-sockets.ts';
 import { listenUnix } from './unix-socket.ts';
 
 export interface TlsListener {
@@ -62,9 +62,9 @@ export function createApp(onError?: (error: ApiError) => void): FastifyInstance 
   return app;
 }
 
-export function listenOn(app: FastifyInstance, exec: ExecEndpoint): Listening {
+export function listenOn(app: FastifyInstance, sockets: PodSockets): Listening {
   const servers: Server[] = [];
-  app.server.on('upgrade', (request, socket, head) => void exec.upgrade(request, socket, head));
+  app.server.on('upgrade', (request, socket, head) => void sockets.upgrade(request, socket, head));
   return {
     listen: (socketPath) => listenUnix(app.server, socketPath),
     listenTls: async (at, credentials) => {
@@ -72,7 +72,7 @@ export function listenOn(app: FastifyInstance, exec: ExecEndpoint): Listening {
         { ...tlsOptions(credentials), requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' },
         (request, response) => app.routing(request, response),
       );
-      server.on('upgrade', (request, socket, head) => void exec.upgrade(request, socket, head));
+      server.on('upgrade', (request, socket, head) => void sockets.upgrade(request, socket, head));
       // A client that is gone without a word must not be kept for ever.
       server.on('connection', (socket) => socket.setKeepAlive(true, 10_000));
       await listenPort(server, at);
@@ -85,7 +85,7 @@ export function listenOn(app: FastifyInstance, exec: ExecEndpoint): Listening {
       };
     },
     close: async () => {
-      exec.close();
+      sockets.close();
       for (const server of servers) {
         server.close();
         server.closeAllConnections();

@@ -8,7 +8,7 @@ import { groups } from '../pki/certificate.ts';
 import { addAccess } from './access.ts';
 import { createApp, listenOn } from './app.ts';
 import { isMaster, type User } from './authn.ts';
-import { ExecEndpoint } from './exec-socket.ts';
+import { PodSockets } from './pod-sockets.ts';
 import { addLogRoute, type PodSource } from './routes-pods.ts';
 import type { ApiServer } from './server.ts';
 
@@ -54,5 +54,5 @@ export async function createNodeServer(options: NodeServerOptions): Promise<ApiS
     });
   }
   await app.ready();
-  return { app, ...listenOn(app, new ExecEndpoint(source, isServer)) };
+  return { app, ...listenOn(app, new PodSockets(source, isServer)) };
 }

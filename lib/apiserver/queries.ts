@@ -3,7 +3,7 @@
 import { ApiError } from '../api/errors.ts';
 import { allContainers, findContainer } from '../api/pod-containers.ts';
 import type { Pod } from '../api/types.ts';
-import type { ExecOptions, LogOptions } from '../api/streams.ts';
+import type { AttachOptions, ExecOptions, LogOptions } from '../api/streams.ts';
 
 export type Query = Readonly<Record<string, string | string[] | undefined>>;
 
@@ -77,16 +77,43 @@ export function logOptions(pod: Pod, query: Query): LogOptions {
   };
 }
 
+/** @throws ApiError BadRequest when it has ended */
+function mustLive({ status }: Pod, what: string): void {
+  const phase = status?.phase;
+  if (phase === 'Succeeded' || phase === 'Failed')
+    throw new ApiError(
+      'BadRequest',
+      `cannot ${what} a container in a completed pod; current phase is ${phase}`,
+    );
+}
+
+export function attachOptions(pod: Pod, query: Query): AttachOptions {
+  mustLive(pod, 'attach');
+  return {
+    container: containerOf(pod, text(query, 'container')),
+    tty: flag(query, 'tty'),
+    stdin: flag(query, 'stdin'),
+  };
+}
+
+/** `ports`: repeated, or with commas between. */
+export function forwardedPorts(pod: Pod, query: Query): number[] {
+  mustLive(pod, 'forward a port of');
+  const given = [query.ports ?? []].flat().flatMap((some) => some.split(','));
+  const ports = given.map(Number);
+  if (ports.length === 0 || ports.some((port) => !Number.isInteger(port) || port < 1 || port > 65535))
+    throw new ApiError(
+      'BadRequest',
+      `ports: Invalid value: ${JSON.stringify(given.join(','))}: must be numbers from 1 to 65535`,
+    );
+  return ports;
+}
+
 export function execOptions(pod: Pod, query: Query): ExecOptions {
   const given = query.command;
   const [program, ...args] = Array.isArray(given) ? given : given === undefined ? [] : [given];
   if (!program) throw new ApiError('BadRequest', 'you must specify at least one command for the container');
-  const phase = pod.status?.phase;
-  if (phase === 'Succeeded' || phase === 'Failed')
-    throw new ApiError(
-      'BadRequest',
-      `cannot exec into a container in a completed pod; current phase is ${phase}`,
-    );
+  mustLive(pod, 'exec into');
   return {
     container: containerOf(pod, text(query, 'container')),
     command: [program, ...args],

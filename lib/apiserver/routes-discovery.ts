@@ -100,9 +100,11 @@ function resourceList(groupVersion: string): object {
     sub('pods/binding', 'Binding', ['create']),
     // kubectl drain looks for this one, with its own group.
     { ...sub('pods/eviction', 'Eviction', ['create']), group: 'policy', version: 'v1' },
+    sub('pods/attach', 'PodAttachOptions', ['create', 'get']),
     sub('pods/exec', 'PodExecOptions', ['create', 'get']),
     sub('pods/log', 'Pod', ['get']),
     sub('pods/resize', 'Pod', ['get', 'patch', 'update']),
+    sub('pods/portforward', 'PodPortForwardOptions', ['create', 'get']),
   ];
   const all = groupVersion === 'v1' ? [...list, ...extra] : list;
   return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources: all };

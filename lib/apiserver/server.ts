@@ -7,7 +7,7 @@ import type { PodStreams } from '../api/streams.ts';
 import { addAccess } from './access.ts';
 import { createApp, listenOn, type Listening } from './app.ts';
 import { addEvictionRoute } from './eviction.ts';
-import { ExecEndpoint } from './exec-socket.ts';
+import { PodSockets } from './pod-sockets.ts';
 import { nodeAuthorizer } from './node-authorizer.ts';
 import type { LocateNode } from './proxy.ts';
 import type { Registry } from './registry.ts';
@@ -46,7 +46,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   addEvictionRoute(app, registry);
   addLogRoute(app, target);
   await register?.(app);
-  const exec = new ExecEndpoint(target);
+  const sockets = new PodSockets(target);
   await app.ready();
-  return { app, ...listenOn(app, exec) };
+  return { app, ...listenOn(app, sockets) };
 }

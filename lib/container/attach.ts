@@ -2,7 +2,7 @@
 // socket, its terminal's size through conmon's control fifo.
 // Assumes conmon 2.0.25 or later, and node:ffi for input, for the socket is a SOCK_SEQPACKET, which Node cannot open. Who
 // reads slowly costs nothing: the log waits. One open file and, with input, one socket a session.
-import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, statSync, writeSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { messageOf } from '../exec/errors.ts';
 import type { ExecSession } from '../exec/session.ts';
@@ -24,11 +24,12 @@ export function attachToContainer(target: AttachTarget, request: AttachRequest):
   const { record, files, isOver } = target;
   const { logPath, tty, stdin } = record.config;
   const input = request.stdin && stdin ? AttachInput.open(files.attach, record) : undefined;
+  const from = statSync(logPath, { throwIfNoEntry: false })?.size ?? 0; // before any input can be answered
   const stop = new AbortController();
   const listeners: Record<'stdout' | 'stderr', Array<(chunk: Buffer) => void>> = { stdout: [], stderr: [] };
   const pump = async (): Promise<number> => {
     try {
-      const options = { path: logPath, isFinished: isOver, signal: stop.signal };
+      const options = { path: logPath, from, isFinished: isOver, signal: stop.signal };
       for await (const { stream, text } of followOutput(options)) {
         for (const listener of listeners[stream]) listener(text);
         await gate.open;

@@ -9,7 +9,7 @@ import { type ExecSession, openSession } from '../exec/session.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
 import type { ContainerFiles } from './container-record.ts';
 import type { ExecRequest, ExecSyncRequest, ExecSyncResult } from './cri.ts';
-import { execArgv, type OciRuntime } from './oci-runtime.ts';
+import { execArgv, execExitCode, type OciRuntime } from './oci-runtime.ts';
 import type { OciProcess, OciSpec } from './oci-types.ts';
 
 /** The process of an exec: the container's own with another command. Pure. */
@@ -45,7 +45,8 @@ export async function execInContainer(target: ExecTarget, request: ExecRequest):
     const argv = execArgv(runtime, { id, processFile, pidFile });
     const session = await openSession({ argv, tty: request.tty, stdin: request.stdin, pidFile });
     session.exit.then(tidy, tidy);
-    return request.tty ? withInnerSize(session, pidFile, exec) : session;
+    const told = withShellCodes(session);
+    return request.tty ? withInnerSize(told, pidFile, exec) : told;
   } catch (error) {
     tidy();
     throw error;
@@ -76,7 +77,7 @@ export async function execToItsEnd(target: ExecTarget, request: ExecSyncRequest)
       outputBytes: longestOutput,
       ...(signal === undefined ? {} : { signal }),
     });
-    return { exitCode, output: stdout + stderr };
+    return { exitCode: execExitCode(exitCode, stderr), output: stdout + stderr };
   } finally {
     rmSync(pidFile, { force: true });
   }
@@ -85,6 +86,29 @@ export async function execToItsEnd(target: ExecTarget, request: ExecSyncRequest)
 /** A container may write without end, and nobody reads more than a message. */
 const longestOutput = 64 * 1024;
 const anyCode = Array.from({ length: 256 }, (_, code) => code);
+
+/** As much of the output as tells why the runtime could not run the command. */
+const saidBytes = 2048;
+
+function withShellCodes(session: ExecSession): ExecSession {
+  let said = '';
+  const hear = (chunk: Buffer): void => {
+    if (said.length < saidBytes) said += chunk.toString('utf8', 0, saidBytes);
+  };
+  const heard =
+    (listen: ExecSession['onStdout']): ExecSession['onStdout'] =>
+    (listener) =>
+      listen((chunk) => {
+        hear(chunk);
+        listener(chunk);
+      });
+  return {
+    ...session,
+    onStdout: heard(session.onStdout),
+    onStderr: heard(session.onStderr),
+    exit: session.exit.then((code) => execExitCode(code, said)),
+  };
+}
 
 /** crun before 1.9 hands no later size on to the terminal inside: it is set there too, by stty on the process' own. */
 function withInnerSize(session: ExecSession, pidFile: string, exec: Exec): ExecSession {

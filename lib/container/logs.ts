@@ -68,11 +68,11 @@ export async function* readLogLines(options: LogOptions): AsyncGenerator<LogLine
   yield* joiner.rest();
 }
 
-/** What is written from now on, as it comes: also the part of a line that waits for its end (a prompt). */
+/** What is written after the first `from` bytes, as it comes: also the part of a line that waits for its end (a prompt). */
 export async function* followOutput(
-  options: Pick<LogOptions, 'path' | 'signal' | 'isFinished'>,
+  options: Pick<LogOptions, 'path' | 'signal' | 'isFinished'> & { readonly from: number },
 ): AsyncGenerator<Pick<LogLine, 'stream' | 'text'>> {
-  for await (const raw of rawLines({ ...options, follow: true, tailLines: 0 })) {
+  for await (const raw of rawLines({ ...options, follow: true })) {
     const part = parseLogLine(raw);
     if (part)
       yield {
@@ -154,11 +154,12 @@ async function openIfThere(path: string): Promise<FileHandle | undefined> {
 }
 
 /** All lines asked for, without their newlines, over all files; with `follow` until the end of all writing. */
-async function* rawLines(options: LogOptions): AsyncGenerator<Buffer> {
+async function* rawLines(options: LogOptions & { readonly from?: number }): AsyncGenerator<Buffer> {
   const { path, tailLines, sinceTime } = options;
   const log = await openLog(path);
   try {
-    const tail = await tailOf(log.file, tailLines);
+    const tail: Tail =
+      options.from === undefined ? await tailOf(log.file, tailLines) : { from: options.from };
     if (tail.missing !== undefined) yield* olderLines(await since(log.older, sinceTime), tail.missing);
     yield* writtenLines(log, tail.from, options);
   } finally {

@@ -59,3 +59,19 @@ function withoutDecoration(said: string): string {
     .filter((line) => line !== '' && !/^(?:level=warning|\[conmon:[di]\])/.test(line));
   return lines.join('; ');
 }
+
+/** What crun and runc end with when they could not execute the command. */
+const runtimeFailed = 255;
+
+/**
+ * The exit code of an exec as a shell has it: 127 for a command that is not there, 126 for one that cannot be run.
+ * `said`: the beginning of all output, which is the runtime's own where it failed. Pure.
+ */
+export function execExitCode(code: number, said: string): number {
+  if (code !== runtimeFailed) return code;
+  if (
+    /executable file .* not found in \$PATH|exec failed: .*: stat \S+: no such file or directory/.test(said)
+  )
+    return 127;
+  return /open executable: |exec failed: unable to start container process: exec: /.test(said) ? 126 : code;
+}

@@ -1,9 +1,10 @@
-// logs and exec of this node's containers, for whoever serves the API (lib/api/streams.ts is the contract).
+// logs, exec, attach and ports of this node's Pods, for whoever serves the API (lib/api/streams.ts is the contract).
 // Assumes the Pod is of this node and the container is one of its spec. Errors are ApiErrors in kubelet's words.
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { ApiError } from '../api/errors.ts';
-import { statusOfContainer } from '../api/pod-containers.ts';
-import type { ExecOptions, LogOptions, PodStreams } from '../api/streams.ts';
+import { findContainer, statusOfContainer } from '../api/pod-containers.ts';
+import type { AttachOptions, ExecOptions, LogOptions, PodStreams } from '../api/streams.ts';
 import type { Pod } from '../api/types.ts';
 import type { ContainerStatus, ExecSession, RuntimeService } from '../container/cri.ts';
 import { hasLog } from '../container/log-files.ts';
@@ -42,17 +43,40 @@ export class NodeStreams implements PodStreams {
 
   /** @throws ApiError BadRequest when the container does not run */
   async exec(pod: Pod, { container, command, tty, stdin }: ExecOptions): Promise<ExecSession> {
-    const [latest] = this.#containers(pod, container);
-    if (latest?.state !== 'running')
+    const id = this.#running(pod, container);
+    return this.#runtime.exec(id, { argv: command, tty, stdin }).catch(asApiError);
+  }
+
+  /** @throws ApiError BadRequest when the container does not run, or has no input or terminal to join */
+  async attach(pod: Pod, { container, tty, stdin }: AttachOptions): Promise<ExecSession> {
+    const id = this.#running(pod, container);
+    const spec = findContainer(pod.spec, container);
+    const refuse = (what: string): never => {
+      const said = `container "${container}" in pod "${pod.metadata.name}" was not made with ${what}`;
+      throw new ApiError('BadRequest', said);
+    };
+    if (tty && !spec?.tty) refuse('tty: true');
+    if (stdin && !spec?.stdin) refuse('stdin: true');
+    return this.#runtime.attach(id, { stdin, tty: spec?.tty ?? false }).catch(asApiError);
+  }
+
+  async portForward(pod: Pod, port: number): Promise<Duplex> {
+    const { sandboxes } = runtimeStatusOf(this.#runtime, runtimeUid(pod));
+    const ready = sandboxes.find(({ state }) => state === 'ready');
+    if (!ready)
       throw new ApiError(
         'BadRequest',
-        `container "${container}" in pod "${pod.metadata.name}" is not running`,
+        `unable to forward port because pod "${pod.metadata.name}" is not running`,
       );
-    try {
-      return await this.#runtime.exec(latest.id, { argv: command, tty, stdin });
-    } catch (error) {
-      throw new ApiError('InternalError', messageOf(error), undefined, { cause: error });
-    }
+    return this.#runtime.portForward(ready.id, port).catch(asApiError);
+  }
+
+  /** The container that runs now. @throws ApiError BadRequest */
+  #running(pod: Pod, container: string): string {
+    const [latest] = this.#containers(pod, container);
+    if (latest?.state === 'running') return latest.id;
+    const message = `container "${container}" in pod "${pod.metadata.name}" is not running`;
+    throw new ApiError('BadRequest', message);
   }
 
   #containers(pod: Pod, name: string): ContainerStatus[] {
@@ -82,4 +106,8 @@ export class NodeStreams implements PodStreams {
       `container "${container}" in pod "${name}" is waiting to start: ${reason}`,
     );
   }
+}
+
+function asApiError(error: unknown): never {
+  throw new ApiError('InternalError', messageOf(error), undefined, { cause: error });
 }

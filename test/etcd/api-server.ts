@@ -14,7 +14,7 @@ const registry = new Registry({ store, compactionMs: 5000, onError: (error) => c
 await registry.start();
 const server = await createApiServer({
   registry,
-  streams: { logs: noNode, exec: noNode },
+  streams: { logs: noNode, exec: noNode, attach: noNode, portForward: noNode },
   version: 'test',
   onError: (error) => console.error(`${socket}: ${error.message}`),
 });

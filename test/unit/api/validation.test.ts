@@ -483,9 +483,7 @@ const specs: { name: string; spec: object; says: string[] }[] = [
   {
     name: 'what is not there yet is refused by name',
     spec: {
-      containers: [
-        container({ resizePolicy: [{ resourceName: 'cpu', restartPolicy: 'x' }], stdinOnce: true }),
-      ],
+      containers: [container({ resizePolicy: [{ resourceName: 'cpu', restartPolicy: 'x' }] })],
       ...{
         imagePullSecrets: [{ name: 's' }],
         hostUsers: false,
@@ -497,7 +495,6 @@ const specs: { name: string; spec: object; says: string[] }[] = [
     },
     says: [
       `spec.containers[0].resizePolicy: ${later}`,
-      `spec.containers[0].stdinOnce: ${later}`,
       `spec.imagePullSecrets: ${later}`,
       `spec.hostUsers: ${later}: a user namespace needs idmapped mounts of the OCI runtime (crun 1.9, runc 1.2)`,
       'spec.securityContext.appArmorProfile.type: Forbidden: "Localhost": podwire loads no AppArmor profiles yet; only Unconfined is accepted',

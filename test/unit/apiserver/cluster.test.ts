@@ -1,5 +1,6 @@
 // Several machines over real TLS on loopback: joining, who may what, failover, and what is passed on to a Pod's node.
-import { X509Certificate } from 'node:crypto';
+import { randomBytes, X509Certificate } from 'node:crypto';
+import { PassThrough } from 'node:stream';
 import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer, type Server } from 'node:net';
@@ -440,6 +441,14 @@ t.test("logs and exec go to the Pod's own node", async (t) => {
       sessions.push(command.join(' '));
       return echo();
     },
+    attach: async (_pod, { stdin }) => {
+      sessions.push(`attach ${stdin}`);
+      return echo();
+    },
+    portForward: async (_pod, port) => {
+      if (port === 81) throw new ApiError('InternalError', 'nobody listens');
+      return new PassThrough();
+    },
   };
   let agent: ReturnType<typeof agentFor> | undefined;
   let nodePort = 0;
@@ -480,6 +489,30 @@ t.test("logs and exec go to the Pod's own node", async (t) => {
       code: 'BadRequest',
       message: /container absent is not valid/,
     });
+  });
+
+  await t.test('attach', async (t) => {
+    const session = await admin.attach(key, { stdin: true });
+    let text = '';
+    session.onStdout((chunk) => {
+      text += chunk.toString();
+    });
+    void session.writeStdin(Buffer.from('hello'));
+    session.closeStdin();
+    t.equal(await session.exit, 7);
+    t.same([text, sessions.pop()], ['hello', 'attach true']);
+  });
+
+  await t.test('portforward, both ways, 3 MB, and the end of one side', async (t) => {
+    const stream = await admin.portForward(key, 80);
+    const sent = randomBytes(3_000_000);
+    stream.end(sent);
+    const chunks: Buffer[] = [];
+    for await (const chunk of stream) chunks.push(chunk as Buffer);
+    t.ok(Buffer.concat(chunks).equals(sent));
+    const refused = await admin.portForward(key, 81);
+    await t.rejects(once(refused, 'end'), { message: 'nobody listens' });
+    await t.rejects(admin.portForward(key, 0), { code: 'BadRequest' });
   });
 
   await t.test('exec, both ways, 2 MB', async (t) => {

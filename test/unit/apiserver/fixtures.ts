@@ -37,6 +37,12 @@ export const noStreams: PodStreams = {
   exec: async () => {
     throw new Error('no exec in this test');
   },
+  attach: async () => {
+    throw new Error('no attach in this test');
+  },
+  portForward: async () => {
+    throw new Error('no ports in this test');
+  },
 };
 
 export interface RunningServer extends Running {

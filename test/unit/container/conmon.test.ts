@@ -3,7 +3,13 @@ import t from 'tap';
 import { conmonArgv, parseConmonReport } from '../../../lib/container/conmon.ts';
 import { execProcess } from '../../../lib/container/container-exec.ts';
 import { containerFiles, newContainerId } from '../../../lib/container/container-record.ts';
-import { execArgv, ociRuntime, readableRuntimeError, startArgv } from '../../../lib/container/oci-runtime.ts';
+import {
+  execArgv,
+  execExitCode,
+  ociRuntime,
+  readableRuntimeError,
+  startArgv,
+} from '../../../lib/container/oci-runtime.ts';
 import { nodePaths } from '../../../lib/kernel/paths.ts';
 
 const request = {
@@ -132,3 +138,16 @@ t.test('ids become paths, and so must be ids', async (t) => {
   for (const bad of ['', '..', '../../etc', `${id}/`, id.toUpperCase().replace(/[0-9]/g, 'A')])
     t.throws(() => containerFiles(paths, bad), { message: /is no container id/ });
 });
+
+const runcSays = 'level=error msg="exec failed: unable to start container process: exec: \\"/x\\": ';
+const ends: ReadonlyArray<readonly [number, string, number]> = [
+  [0, '', 0],
+  [5, 'executable file `x` not found in $PATH', 5],
+  [255, 'anything', 255],
+  [255, 'executable file `x` not found in $PATH: No such file or directory', 127],
+  [255, 'open executable: Permission denied', 126],
+  [255, `${runcSays}stat /x: no such file or directory"`, 127],
+  [255, `${runcSays}permission denied"`, 126],
+];
+for (const [code, said, want] of ends)
+  t.test(`exec ends with ${code} ${said}`, async (t) => t.equal(execExitCode(code, said), want));
