@@ -15,7 +15,7 @@ import { readKeyPair } from '../../lib/pki/files.ts';
 import { createCa, issueKeyPair } from '../../lib/pki/issue.ts';
 import { formatToken, parseToken } from '../../lib/pki/join-token.ts';
 import { readCredentials, writeCredentials } from '../../lib/pki/membership.ts';
-import { allCodes, hostPod, isRunning, processesOf, sleep, sleeper } from './harness.ts';
+import { allCodes, hostPod, isRunning, processesOf, sleep, sleeper } from '../e2e/harness.ts';
 
 const name = 'join-test';
 const podwire = join(import.meta.dirname, '../../bin/podwire');
