@@ -170,6 +170,11 @@ t.test('joining', async (t) => {
       { code: 'JOIN_REFUSED', message: /address 127\.0\.0\.1 is that of node "two".*--node-ip/ },
     ],
     [
+      'by another name the machine that is there',
+      () => join({ name: 'three' }),
+      { code: 'JOIN_REFUSED', message: /this machine is node "two" of the cluster.*--node-name two/ },
+    ],
+    [
       'a name that is none',
       () => join({ name: '../two' }),
       { code: 'JOIN_REFUSED', message: /name: expected a DNS name/ },
