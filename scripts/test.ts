@@ -35,6 +35,7 @@ interface Count {
 }
 
 const total: Count = { passed: 0, failed: 0, skipped: 0 };
+const isRoot = process.getuid?.() === 0;
 const running = new Set<ChildProcess>();
 for (const name of ['SIGINT', 'SIGTERM'] as const)
   process.once(name, () => {
@@ -43,11 +44,10 @@ for (const name of ['SIGINT', 'SIGTERM'] as const)
   });
 
 async function main(chosen: readonly string[]): Promise<void> {
-  const root = process.getuid?.() === 0;
-  const undo = root ? hybridMounts(say) : () => {};
+  const undo = isRoot ? hybridMounts(say) : () => {};
   const before = machineState();
-  for (const lanes of steps) await Promise.all(lanes.map((lane) => runLane(lane, chosen, root)));
-  if (root) await checkLeftOvers(before);
+  for (const lanes of steps) await Promise.all(lanes.map((lane) => runLane(lane, chosen)));
+  if (isRoot) await checkLeftOvers(before);
   undo();
   if (total.failed > 0 && process.exitCode === undefined) process.exitCode = 1;
   if (total.passed + total.failed === 0) process.exitCode ??= 1;
@@ -55,11 +55,11 @@ async function main(chosen: readonly string[]): Promise<void> {
   process.stdout.write(`${total.passed} passed, ${total.failed} failed${skipped}\n`);
 }
 
-async function runLane(lane: readonly Phase[], chosen: readonly string[], root: boolean): Promise<void> {
+async function runLane(lane: readonly Phase[], chosen: readonly string[]): Promise<void> {
   for (const phase of lane) {
     const files = filesOf(phase, chosen);
     if (files.length === 0 || process.exitCode === 130) continue;
-    if (phase.needsRoot && !root)
+    if (phase.needsRoot && !isRoot)
       say(`${phase.name}: ${files.length} files not run: they need root (sudo npm test)`);
     else await runPhase(phase, files);
   }
