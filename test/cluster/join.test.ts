@@ -131,7 +131,7 @@ t.test('a machine joins', async (t) => {
         'exec on the node itself goes on',
       );
       t.match((await on(two, 'get', 'pods')).stdout, /far +1\/1 +Running/, 'as its kubelet knows it');
-      t.match(await on(two, 'get', 'nodes'), { exitCode: 1, stderr: /172\.30\.229\.1:6443 does not answer/ });
+      t.match(await on(two, 'get', 'nodes'), { exitCode: 1, stderr: /the server \S+:6443 does not answer/ });
       await on(two, 'exec', 'far', '--', 'sh', '-c', 'kill 1');
       await sleep(1500);
       await up(t, one);
@@ -241,7 +241,7 @@ t.test('a machine joins', async (t) => {
     const began = Date.now();
     t.match(await on(two, 'up'), {
       exitCode: 0,
-      stdout: /podwired runs .*172\.30\.229\.1:6443 does not answer/,
+      stdout: /podwired runs .*the server \S+:6443 does not answer/,
     });
     t.ok(Date.now() - began < 10_000);
     t.match(await on(two, 'up'), { exitCode: 0, stdout: /already running/, stderr: /waits for its servers/ });

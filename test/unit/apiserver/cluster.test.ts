@@ -194,6 +194,23 @@ t.test('joining', async (t) => {
   t.notOk(JSON.stringify(items).includes(Buffer.from(secret).toString('base64')), 'the secret is not kept');
 });
 
+t.test('a watch of a server that hangs ends', async (t) => {
+  const { server, issue } = await startCluster(t);
+  const credentials = await issue({ identity: { name: 'a', groups: [groups.masters] } });
+  const client = new HttpClient({
+    servers: () => [server],
+    credentials: () => credentials,
+    watchSilenceMs: 200,
+  });
+  t.teardown(() => client.close());
+  const { resourceVersion } = await client.list('pods');
+  const watch = client.watch('pods', { resourceVersion, signal: AbortSignal.timeout(10_000) });
+  await t.rejects(watch[Symbol.asyncIterator]().next(), {
+    code: 'ServiceUnavailable',
+    message: /nothing told for 0.2 s/,
+  });
+});
+
 t.test('strangers hold nothing for long', async (t) => {
   const { port } = await startCluster(t);
   const speak = (text: string): TLSSocket => {
