@@ -18,8 +18,6 @@ export interface ServersTarget {
   /** HOST:PORT each. */
   readonly servers: () => readonly string[];
   readonly credentials: () => Credentials;
-  /** So long may a watch say nothing; 150 s unless told. */
-  readonly watchSilenceMs?: number;
 }
 
 export type Target = { readonly socketPath: string } | { readonly url: string } | ServersTarget;
@@ -44,8 +42,6 @@ const unreachable: readonly string[] = [
 ];
 const connectMs = 3000;
 const answerMs = 20_000;
-/** A server tells each watch its progress once a minute. */
-const watchSilenceMs = 150_000;
 
 export class HttpTransport {
   readonly #target: Target;
@@ -64,19 +60,6 @@ export class HttpTransport {
     const code = response.statusCode ?? 0;
     if (code >= 200 && code < 300) return response;
     throw failureOf(code, await readText(response));
-  }
-
-  /** As open; a server that hangs, and would leave a watch waiting for ever, is turned away from. */
-  async openWatch(request: HttpRequest): Promise<IncomingMessage> {
-    const target = this.#target;
-    const response = await this.open(request);
-    if (!('servers' in target)) return response;
-    const ms = target.watchSilenceMs ?? watchSilenceMs;
-    response.setTimeout(ms, () => {
-      this.turnAway();
-      response.destroy(Object.assign(new Error(`nothing told for ${ms / 1000} s`), { code: 'ESILENT' }));
-    });
-    return response;
   }
 
   async text(request: HttpRequest): Promise<string> {

@@ -72,9 +72,9 @@ async function claim(client: Client, { name, address, machineId, podCidrs }: Joi
   const machine = hashOf(machineId);
   const mine = ({ metadata }: Node): boolean => metadata.annotations?.[machineAnnotation] === machine;
   const holder = (items: readonly Node[]): Node | undefined =>
-    items.find((node) => node.metadata.name !== name && addressOf(node) === address);
+    items.find((node) => node.metadata.name !== name && addressOf(node) === address && !mine(node));
   const taken = holder((await client.list('nodes')).items);
-  if (taken) throw mine(taken) ? nameLeft(taken) : addressTaken(address, taken);
+  if (taken) throw addressTaken(address, taken);
   const metadata = { name, annotations: { [machineAnnotation]: machine } };
   const spec = podCidrs ? { podCIDR: podCidrs[0], podCIDRs: [...podCidrs] } : {};
   let made: Node;
@@ -101,13 +101,6 @@ const nameTaken = (name: string, node: Node): ApiError =>
   new ApiError(
     'Conflict',
     `the name "${name}" is another machine's (at ${addressOf(node) ?? 'an unknown address'}): give another one with --node-name, or remove that node first (podwire node remove ${name})`,
-  );
-
-/** Two Nodes of one machine: the network would go to the one that is not there any more. */
-const nameLeft = ({ metadata: { name } }: Node): ApiError =>
-  new ApiError(
-    'Conflict',
-    `this machine is node "${name}" of the cluster: join by that name (--node-name ${name}), or remove that node first (podwire node remove ${name})`,
   );
 
 const addressTaken = (address: string, { metadata: { name } }: Node): ApiError =>

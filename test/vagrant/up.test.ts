@@ -1,6 +1,6 @@
 // `vagrant up` in vagrant/, as somebody with libvirt does it, down to `vagrant destroy`.
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
 import { run } from '../../lib/exec/exec.ts';
 import { echoPod } from '../vm/echo-pod.ts';
@@ -40,41 +40,43 @@ t.test('vagrant up', { bail: true }, async (t) => {
 /** A Pod on each node, that answers. */
 const pods = nodes.map((node) => ({ name: `echo-${node}`, node }));
 
-t.test('one cluster', { bail: true }, async (t) => {
-  const answer = await vagrant.root(
-    'node1',
-    'podwire wait node --all --for condition=Ready --timeout 60s && podwire get nodes -o wide',
-  );
+async function nodesAreReady(t: Test): Promise<void> {
+  const wait = 'podwire wait node --all --for condition=Ready --timeout 60s';
+  const answer = await vagrant.root('node1', `${wait} && podwire get nodes -o wide`);
   t.comment(answer);
   for (const node of nodes) t.match(answer, new RegExp(`^${node} +Ready `, 'm'));
   t.match(answer, /192\.168\.56\.11.*192\.168\.56\.12/s, 'each by its address on the private network');
-});
+}
 
-t.test('Pod to Pod across', async (t) => {
-  const manifest = JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'List',
-    items: pods.map(({ name, node }) => echoPod(name, node)),
-  });
-  await vagrant.root(
+async function podsReachEachOther(t: Test): Promise<void> {
+  const items = pods.map(({ name, node }) => echoPod(name, node));
+  const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
+  const answer = await vagrant.root(
     'node1',
-    `podwire apply -f - <<'EOF' && podwire wait pod --all --for condition=Ready --timeout 60s\n${manifest}\nEOF`,
+    `podwire apply -f - >&2 <<'EOF' && podwire wait pod --all --for condition=Ready --timeout 60s >&2 && podwire get pods -o json\n${list}\nEOF`,
   );
-  const { items } = JSON.parse(await vagrant.root('node1', 'podwire get pods -o json')) as { items: Pod[] };
+  const running = (JSON.parse(answer) as { items: Pod[] }).items;
   const address = (name: string): string =>
-    items.find(({ metadata }) => metadata.name === name)?.status?.podIP ?? '';
+    running.find(({ metadata }) => metadata.name === name)?.status?.podIP ?? '';
   for (const from of pods)
     for (const to of pods.filter((each) => each !== from)) {
-      const said = await vagrant.root(
-        'node1',
-        `podwire exec ${from.name} -- ping -c 3 -W 2 ${address(to.name)}`,
-      );
-      t.match(
-        said,
-        / 0% packet loss/,
-        `${from.name} (${address(from.name)}) to ${to.name} (${address(to.name)})`,
-      );
+      const ping = `podwire exec ${from.name} -- ping -c 3 -W 2 ${address(to.name)}`;
+      const way = `${from.name} (${address(from.name)}) to ${to.name} (${address(to.name)})`;
+      t.match(await vagrant.root('node1', ping), / 0% packet loss/, way);
     }
+}
+
+t.test('one cluster', { bail: true }, async (t) => {
+  await nodesAreReady(t);
+  await timed('Pods reach each other', () => podsReachEachOther(t));
+});
+
+t.test('a node is destroyed and made anew', async (t) => {
+  await timed('vagrant destroy node2', () => vagrant.out(['destroy', '-f', 'node2']));
+  t.notMatch(await vagrant.root('node1', 'podwire get nodes'), /node2/, 'the cluster knows that it is gone');
+  await timed('vagrant up node2', () => vagrant.out(['up', '--no-tty', 'node2']));
+  await nodesAreReady(t);
+  await podsReachEachOther(t);
 });
 
 t.test('vagrant destroy leaves nothing', async (t) => {

@@ -3,7 +3,16 @@
 import t, { type Test } from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
 import type { BackendName } from '../../lib/node-network/types.ts';
-import { eventually, flows, flowsWork, install, joinBy, nodesAre, startService } from './cluster.ts';
+import {
+  causeBetween,
+  eventually,
+  flowsWork,
+  install,
+  joinBy,
+  nodesAre,
+  startService,
+  untilFlows,
+} from './cluster.ts';
 import { echoPod } from './echo-pod.ts';
 import { startLab } from './lab.ts';
 import type { Machine } from './machine.ts';
@@ -37,11 +46,43 @@ t.test('podwired server, podwire token create, podwire join', { bail: true }, as
 t.test('Pod to Pod across by VXLAN', async (t) => {
   for (const [at, name] of pods.entries()) await create(one, echoPod(name, `node${at + 1}`));
   for (const name of pods) await until(one, name, isRunning);
-  t.comment(
-    `the first answer across ${seconds(await eventually('flows', () => flows(one, pods), Boolean))} later`,
-  );
+  t.comment(`the first answer across ${seconds(await untilFlows(one, pods))} later`);
   await flowsWork(t, one, { pods, mtu: 1450 });
 });
+
+const block = 'add table inet block; add chain inet block in { type filter hook input priority -9; }; ';
+const faults = [
+  {
+    name: 'port 8472 is blocked',
+    cause: 'blocked',
+    make: () => two.out(['nft', `${block} add rule inet block in udp dport 8472 drop`]),
+    mend: () => two.sh('nft delete table inet block'),
+  },
+  {
+    name: 'a switch between them has a smaller MTU',
+    cause: 'mtu',
+    make: () => two.switchMtu(1400),
+    mend: () => two.switchMtu(1500),
+  },
+  {
+    name: 'the cable is out',
+    cause: 'unreachable',
+    make: () => two.cable('out'),
+    mend: () => two.cable('in'),
+  },
+];
+for (const { name, cause, make, mend } of faults)
+  t.test(`told by its cause: ${name}`, async (t) => {
+    const seen = (): Promise<string> => causeBetween(one, 'node1', 'node2');
+    await eventually('node1 to node2', seen, (is) => is === 'ok');
+    await make();
+    try {
+      t.comment(`${cause} after ${seconds(await eventually(cause, seen, (is) => is === cause))}`);
+    } finally {
+      await mend();
+    }
+    t.comment(`ok after ${seconds(await eventually('ok again', seen, (is) => is === 'ok'))}`);
+  });
 
 const vtepMac = async (vm: Machine): Promise<string> =>
   await vm.sh(`ip -d -br link show type vxlan | awk '{print $1, $3}'`);
@@ -52,7 +93,7 @@ t.test('a node is rebooted', async (t) => {
   t.comment(`shut down and booted in ${seconds(await two.reboot())}`);
   await untilReady(two);
   await until(one, 'echo2', isRunning);
-  t.comment(`flows again ${seconds(await eventually('flows', () => flows(one, pods), Boolean))} later`);
+  t.comment(`flows again ${seconds(await untilFlows(one, pods))} later`);
   t.equal(await vtepMac(two), mac, 'the same VTEP');
   await flowsWork(t, one, { pods, mtu: 1450 });
 });
@@ -69,7 +110,7 @@ async function changeTo(t: Test, backend: BackendName): Promise<void> {
   await startService(two);
   for (const [at, name] of pods.entries()) await create(one, echoPod(name, `node${at + 1}`));
   for (const name of pods) await until(one, name, isRunning);
-  t.comment(`flows ${seconds(await eventually('flows', () => flows(one, pods), Boolean))} later`);
+  t.comment(`flows ${seconds(await untilFlows(one, pods))} later`);
 }
 
 /** `TYPE NAME` of what backends make; tunl0 is the kernel's own. */
@@ -122,7 +163,7 @@ t.test('a node is lost, and comes back', async (t) => {
   t.comment(`Ready ${seconds(await nodesAre(one, { node2: 'True' }))} later`);
   await until(one, 'leaving', (pod) => pod === undefined);
   await until(one, 'echo2', isRunning);
-  t.comment(`flows again ${seconds(await eventually('flows', () => flows(one, pods), Boolean))} later`);
+  t.comment(`flows again ${seconds(await untilFlows(one, pods))} later`);
   await flowsWork(t, one, { pods, mtu: 1450 });
 });
 

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import type { Node } from '../../lib/api/types.ts';
+import type { NetworkStatus } from '../../lib/node-network/health/health.ts';
 import { ask, type Question } from './echo-pod.ts';
 import { type Machine, sleep } from './machine.ts';
 import { getPod, untilReady } from './node.ts';
@@ -121,13 +122,32 @@ export async function flowsWork(t: Test, vm: Machine, between: Between): Promise
   }
 }
 
-/** Whether small questions are answered both ways. */
-export async function flows(vm: Machine, pods: readonly [string, string]): Promise<boolean> {
-  const pairs = [pods, [pods[1], pods[0]]] as const;
-  for (const [from, other] of pairs) {
-    const [to = ''] = await addressesOf(vm, other);
-    const answers = await ask(vm.api, from, [{ kind: 'http', to, out: 1 }]);
-    if (!answers.every((each) => each.endsWith(' 1 0'))) return false;
+/** Waits until small questions are answered both ways; gives seconds. @throws Error with the answers and what podwire makes of them */
+export async function untilFlows(vm: Machine, [one, two]: readonly [string, string]): Promise<number> {
+  const answers = async (): Promise<string[]> => {
+    const said: string[] = [];
+    for (const [from, other] of [
+      [one, two],
+      [two, one],
+    ] as const) {
+      const [to = ''] = await addressesOf(vm, other);
+      said.push(...(await ask(vm.api, from, [{ kind: 'http', to, out: 1 }])));
+    }
+    return said;
+  };
+  try {
+    return await eventually('flows', answers, (said) => said.every((each) => each.endsWith(' 1 0')));
+  } catch (error) {
+    const { stdout } = await vm.podwire('network', 'status');
+    throw new Error(
+      `${error}\n${stdout}\n${await vm.sh('ip route; ip -br link; journalctl -u podwired -n 20 -o cat')}`,
+    );
   }
-  return true;
+}
+
+/** What one node's probes of another say, as `podwire network status` would show it: `ok`, `mtu`, `blocked` … */
+export async function causeBetween(vm: Machine, from: string, to: string): Promise<string> {
+  const { reports } = await vm.api.request<NetworkStatus>('GET', '/podwire/v1/network/status');
+  const report = reports.find(({ node }) => node === from);
+  return report?.peers.find(({ peer }) => peer === to)?.cause ?? 'no report';
 }

@@ -44,6 +44,11 @@ t.test('every machine reaches every other, unless its cable is out', async (t) =
     ' 0% packet loss',
     'and in again',
   );
+  const full = ['ping', '-c', '1', '-W', '2', '-M', 'do', '-s', '1472'];
+  await two.switchMtu(1400);
+  t.equal((await one.run([...full, two.ip])).exitCode, 1, 'a switch that carries 1400 bytes loses 1500');
+  await two.switchMtu(1500);
+  t.equal((await one.run([...full, two.ip])).exitCode, 0, 'and one that carries 1500 does not');
 });
 
 const drivers = [
