@@ -10,6 +10,20 @@ const flags = [
     '--eviction-hard <list>',
     'with less, Pods are evicted, e.g. memory.available<200Mi; "": never',
   ],
+  ['evictionSoft', '--eviction-soft <list>', 'with less for a while, Pods are evicted with their grace'],
+  ['evictionSoftGracePeriod', '--eviction-soft-grace-period <list>', 'that while, e.g. memory.available=90s'],
+  ['evictionMinimumReclaim', '--eviction-minimum-reclaim <list>', 'what must be there beyond a threshold'],
+  [
+    'evictionPressureTransitionPeriod',
+    '--eviction-pressure-transition-period <time>',
+    'a shortage counts on for (default: 5m)',
+  ],
+  [
+    'evictionMaxPodGracePeriod',
+    '--eviction-max-pod-grace-period <time>',
+    'longest grace by a soft threshold',
+  ],
+  ['evictionMonitoringPeriod', '--eviction-monitoring-period <time>', 'between two looks (default: 10s)'],
 ] as const;
 
 export type ResourceFlag = (typeof flags)[number][0];

@@ -34,7 +34,7 @@ import { setUpCgroups } from './cgroups.ts';
 import type { Flags } from './flags.ts';
 import { leastOomScore, machineFigures, needProgram, nodeAmounts, nodeDns, nodeIp } from './node-facts.ts';
 import { type NodeRuntime, openRuntime } from './node-runtime.ts';
-import { capacityOf } from './resource-flags.ts';
+import { capacityOf, evictionOf } from './resource-flags.ts';
 import { decodeStaticPod } from './static-manifest.ts';
 import { version } from './version.ts';
 
@@ -109,6 +109,7 @@ export async function prepareNode(
     allowedUnsafeSysctls: checkAllowedSysctls(options.allowedUnsafeSysctls ?? []),
     amounts: nodeAmounts(capacity),
   };
+  let report = async (): Promise<void> => {};
   const kubelet = new Kubelet({
     client,
     runtime,
@@ -117,6 +118,8 @@ export async function prepareNode(
     node,
     log,
     decodePod: decodeStaticPod,
+    eviction: evictionOf(options),
+    onPressure: () => void report().catch(() => {}), // the next report tells
     logLimits: {
       maxBytes: quantityValue(options.containerLogMaxSize),
       maxFiles: options.containerLogMaxFiles,
@@ -138,7 +141,9 @@ export async function prepareNode(
     };
     const { signal } = stop;
     const notReady = (): string | undefined => nodeRuntime.notReady() ?? network?.notReady();
-    const status = new NodeStatusReporter({ client, input, notReady, log, signal });
+    const pressures = () => kubelet.pressures();
+    const status = new NodeStatusReporter({ client, input, notReady, pressures, log, signal });
+    report = () => status.report();
     reporter = status;
     await leaveOldRange(paths, await status.register());
     keepNodeLease({

@@ -1,8 +1,12 @@
 // What a node refuses of a Pod that the API took: it depends on the node's own settings. Pure.
 // Assumes a validated Pod. O(sysctls + Pods of the node). Source: kubelet's sysctl allowlist (pkg/kubelet/sysctl) and
 // lifecycle/predicate.go, v1.34.
+import { qosClassOf } from '../api/defaulting.ts';
+import { taintKeys, tolerates } from '../api/taints.ts';
 import type { Pod } from '../api/types.ts';
 import { PodwireError } from '../exec/errors.ts';
+import { isCritical } from './eviction/rank.ts';
+import type { Pressure } from './eviction/thresholds.ts';
 import { shortage, shortageText } from './fit.ts';
 import type { WaitingReason } from './status.ts';
 import type { NodeFacts } from './sync-context.ts';
@@ -42,14 +46,29 @@ export function checkAllowedSysctls(patterns: readonly string[]): readonly strin
 }
 
 /** Why this node does not run the Pod; undefined when it does. */
-export function podRejection(pod: Pod, { node, others }: Surroundings): WaitingReason | undefined {
+export function podRejection(pod: Pod, { node, others, pressures }: Surroundings): WaitingReason | undefined {
   const bad = sysctlRejection(pod, node.allowedUnsafeSysctls);
   if (bad) return bad;
-  const short = others && shortage(pod, others, node.allocatable);
+  if (others === undefined) return undefined;
+  const pressed = pressureRejection(pod, pressures);
+  if (pressed) return pressed;
+  const short = shortage(pod, others, node.allocatable);
   return short && { reason: `OutOf${short.resource}`, message: shortageText(short) };
 }
 
+/** Where there is too little already, none is let in that would make it worse. */
+function pressureRejection(pod: Pod, pressures: readonly Pressure[]): WaitingReason | undefined {
+  if (pressures.length === 0 || isCritical({ pod, isStatic: false })) return undefined;
+  if (pressures.every((one) => one === 'MemoryPressure')) {
+    const taint = { key: taintKeys.memoryPressure, effect: 'NoSchedule' } as const;
+    const puts = (pod.spec.tolerations ?? []).some((toleration) => tolerates(toleration, taint));
+    if (puts || qosClassOf(pod.spec) !== 'BestEffort') return undefined;
+  }
+  return { reason: 'Evicted', message: `The node had condition: [${pressures.join(' ')}]. ` };
+}
+
 export interface Surroundings {
+  readonly pressures: readonly Pressure[];
   readonly node: Pick<NodeFacts, 'allowedUnsafeSysctls' | 'allocatable'>;
   /** Pods that are there already; undefined: it was let in before. */
   readonly others: readonly Pod[] | undefined;

@@ -29,6 +29,9 @@ import { StatusManager } from './status-manager.ts';
 import type { NodeFacts } from './sync-context.ts';
 import { PodSyncer } from './sync-pod.ts';
 import { ReferenceWatcher } from './references.ts';
+import type { EvictionManager, EvictionSettings } from './eviction/manager.ts';
+import type { Pressure } from './eviction/thresholds.ts';
+import { evictionManager } from './eviction/wiring.ts';
 import { LocalStorageLimits, measureLocalStorage } from './eviction/local-storage.ts';
 import { VolumeManager } from './volumes/volume-manager.ts';
 
@@ -42,6 +45,12 @@ export interface KubeletOptions {
   /** Parses, defaults and validates a static Pod's manifest; throws with the field. */
   readonly decodePod: (document: unknown) => Pod;
   readonly logLimits: LogLimits;
+  /** When Pods must go for want of memory, disk or processes; never unless told. */
+  readonly eviction?: EvictionSettings;
+  /** Removes images and the like that no Pod needs, where the disk is short. */
+  readonly reclaimDisk?: () => Promise<void>;
+  /** The node's conditions are others now. */
+  readonly onPressure?: () => void;
   /** Why Pods with a network of their own must wait; undefined when they need not. */
   readonly networkNotReady?: () => string | undefined;
 }
@@ -63,6 +72,7 @@ export class Kubelet {
   readonly #stopper: ContainerStopper;
   readonly #references: ReferenceWatcher;
   readonly #limits: LocalStorageLimits;
+  readonly #eviction: EvictionManager;
   readonly #probes: ProbeManager;
   readonly #logs: ContainerLogs;
   readonly events: EventRecorder;
@@ -123,8 +133,14 @@ export class Kubelet {
       node,
       networkNotReady: options.networkNotReady ?? (() => undefined),
       otherPods: (pod) => this.#otherPods(pod),
+      pressures: () => this.pressures(),
     });
     this.#workers = new PodWorkers((uid) => this.#sync(uid), log);
+    this.#eviction = evictionManager(options, {
+      pods: () => [...this.#pods.values()].filter(({ finished, pod }) => !finished && !isOver(pod)),
+      evict: (pod, { message, graceSeconds }) =>
+        this.#evict(pod.metadata.uid, message, { disrupted: true, graceSeconds }),
+    });
   }
 
   /** Adopts what an earlier kubelet left; no Pod is begun or ended. */
@@ -159,6 +175,7 @@ export class Kubelet {
     await this.housekeeping();
     this.#logs.start();
     this.#loop = source.follow(resourceVersion);
+    this.#eviction.start();
     this.#housekeeper = setInterval(() => {
       this.housekeeping().catch((error) => log.error({ err: error }, `housekeeping: ${messageOf(error)}`));
     }, housekeepingMs);
@@ -170,6 +187,7 @@ export class Kubelet {
     clearInterval(this.#housekeeper);
     await this.#logs.close();
     this.#limits.close();
+    await this.#eviction.close();
     this.#references.close();
     this.#probes.close();
     for (const { going } of this.#pods.values()) going.abort(); // a hook may take for ever
@@ -309,12 +327,21 @@ export class Kubelet {
     this.#workers.wake(uid);
   }
 
-  /** Ends a Pod that took more than it may. */
-  #evict(uid: string, message: string): void {
+  /** What the node is short of. */
+  pressures(): readonly Pressure[] {
+    return this.#eviction.pressures();
+  }
+
+  /** Ends a Pod that took more than it may, or more than there is. */
+  #evict(
+    uid: string,
+    message: string,
+    { disrupted = false, graceSeconds = evictionGraceSeconds } = {},
+  ): void {
     const state = this.#pods.get(uid);
     if (!state || state.failed || state.finished || state.gone) return;
-    state.failed = { reason: 'Evicted', message };
-    state.graceOverride = evictionGraceSeconds;
+    state.failed = { reason: 'Evicted', message, disrupted };
+    state.graceOverride = graceSeconds;
     this.events.record(state.pod, { type: 'Warning', reason: 'Evicted', message });
     this.#workers.wake(uid);
   }

@@ -11,6 +11,7 @@ import { timestamp } from '../api/time.ts';
 import type { Node } from '../api/types.ts';
 import { messageOf } from '../exec/errors.ts';
 import { readIfThere } from '../kernel/files.ts';
+import type { Pressure } from './eviction/thresholds.ts';
 import { type NodeCapacity, shownAmounts } from './node-capacity.ts';
 
 export interface NodeInput {
@@ -47,6 +48,8 @@ export interface NodeStatusOptions {
   readonly input: NodeInput;
   /** Why this node cannot run Pods just now; undefined when it can. */
   readonly notReady: () => string | undefined;
+  /** What it is short of. */
+  readonly pressures?: () => readonly Pressure[];
   readonly log: Logger;
   /** Ends the reports. */
   readonly signal: AbortSignal;
@@ -104,6 +107,7 @@ export class NodeStatusReporter {
       const status = nodeStatus(this.#options.input, current, {
         now: this.#now(),
         notReady: this.#options.notReady(),
+        pressures: this.#options.pressures?.() ?? [],
       });
       const isDue = this.#now() - this.#reportedAt >= reportMs;
       if (!isDue && sameStatus(status, current.status)) return;
@@ -146,24 +150,39 @@ export async function ensureNode(
   }
 }
 
+interface Seen {
+  readonly notReady: string | undefined;
+  readonly pressures: readonly Pressure[];
+}
+
 type NodeStatus = NonNullable<Node['status']>;
 type NodeCondition = NonNullable<NodeStatus['conditions']>[number];
 
 /** The conditions that are the kubelet's own; those of others stay as they are. Reasons and messages as kubelet's. */
-function ownConditions(
-  notReady: string | undefined,
-): Pick<NodeCondition, 'type' | 'status' | 'reason' | 'message'>[] {
-  const fine = [
-    ['MemoryPressure', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'],
-    ['DiskPressure', 'KubeletHasNoDiskPressure', 'kubelet has no disk pressure'],
-    ['PIDPressure', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'],
-  ] as const;
+function ownConditions({
+  notReady,
+  pressures,
+}: Seen): Pick<NodeCondition, 'type' | 'status' | 'reason' | 'message'>[] {
+  const fine = {
+    MemoryPressure: ['KubeletHasSufficientMemory', 'kubelet has sufficient memory available'],
+    DiskPressure: ['KubeletHasNoDiskPressure', 'kubelet has no disk pressure'],
+    PIDPressure: ['KubeletHasSufficientPID', 'kubelet has sufficient PID available'],
+  } as const;
+  const short = {
+    MemoryPressure: ['KubeletHasInsufficientMemory', 'kubelet has insufficient memory available'],
+    DiskPressure: ['KubeletHasDiskPressure', 'kubelet has disk pressure'],
+    PIDPressure: ['KubeletHasInsufficientPID', 'kubelet has insufficient PID available'],
+  } as const;
   const ready =
     notReady === undefined
       ? { status: 'True', reason: 'KubeletReady', message: 'podwired is posting ready status' }
       : { status: 'False', reason: 'KubeletNotReady', message: notReady };
   return [
-    ...fine.map(([type, reason, message]) => ({ type, status: 'False', reason, message })),
+    ...(Object.keys(fine) as Pressure[]).map((type) => {
+      const isShort = pressures.includes(type);
+      const [reason, message] = (isShort ? short : fine)[type];
+      return { type, status: isShort ? 'True' : 'False', reason, message };
+    }),
     { type: 'Ready', ...ready },
   ];
 }
@@ -171,10 +190,10 @@ function ownConditions(
 /** The Node's conditions with the kubelet's own brought up to date; a time of transition changes with the status only. */
 export function nodeConditions(
   known: readonly NodeCondition[],
-  { now, notReady }: { readonly now: number; readonly notReady: string | undefined },
+  { now, ...seen }: Seen & { readonly now: number },
 ): NodeCondition[] {
   const time = timestamp(now);
-  const own = ownConditions(notReady).map((one) => {
+  const own = ownConditions(seen).map((one) => {
     const before = known.find(({ type }) => type === one.type);
     const lastTransitionTime = before?.status === one.status ? before.lastTransitionTime : time;
     return { ...one, lastHeartbeatTime: time, lastTransitionTime };
@@ -193,11 +212,7 @@ function sameStatus(a: NodeStatus, b: NodeStatus | undefined): boolean {
   return isDeepStrictEqual(JSON.parse(JSON.stringify(shown(a))), JSON.parse(JSON.stringify(shown(b))));
 }
 
-function nodeStatus(
-  input: NodeInput,
-  node: Node,
-  seen: { readonly now: number; readonly notReady: string | undefined },
-): NodeStatus {
+function nodeStatus(input: NodeInput, node: Node, seen: Seen & { readonly now: number }): NodeStatus {
   const os = /^PRETTY_NAME="?(.*?)"?$/m.exec(readIfThere('/etc/os-release') ?? '')?.[1] ?? 'Linux';
   return {
     ...node.status,

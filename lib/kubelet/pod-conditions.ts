@@ -17,6 +17,8 @@ export interface ConditionsInput {
   /** RFC 3339, whole seconds. */
   readonly now: string;
   readonly sizes?: Resizing | undefined;
+  /** Why the kubelet evicts it for others' sake. */
+  readonly disruption?: string | undefined;
 }
 
 interface Verdict {
@@ -35,13 +37,18 @@ const owned: readonly string[] = [
   'PodResizeInProgress',
 ];
 
+/** Of a DisruptionTarget that is the kubelet's; others write that condition, too. */
+const byKubelet = 'TerminationByKubelet';
+const isOwn = ({ type, reason }: PodCondition): boolean =>
+  owned.includes(type) || (type === 'DisruptionTarget' && reason === byKubelet);
+
 /** Written by the kubelet; whatever else stands among a Pod's conditions is somebody else's. */
 export const ownConditions = (status: Pod['status']): PodCondition[] =>
-  (status?.conditions ?? []).filter(({ type }) => owned.includes(type));
+  (status?.conditions ?? []).filter(isOwn);
 
 /** Readiness gates and the like: set by others, read and kept by the kubelet. */
 export const foreignConditions = ({ status }: Pod): PodCondition[] =>
-  (status?.conditions ?? []).filter(({ type }) => !owned.includes(type));
+  (status?.conditions ?? []).filter((one) => !isOwn(one));
 
 /** Of a Ready condition that node-lifecycle took from a Pod whose node is lost. */
 export const lostReason = 'NodeNotReady';
@@ -61,6 +68,9 @@ export function podConditions(input: ConditionsInput): PodCondition[] {
     ContainersReady: containersReady,
     PodScheduled: { met: true },
     ...resizeVerdicts(input),
+    ...(input.disruption === undefined
+      ? {}
+      : { DisruptionTarget: { met: true, reason: byKubelet, message: input.disruption } }),
   };
   return Object.entries(verdicts).map(([type, verdict]) => condition(pod, now, type, verdict));
 }

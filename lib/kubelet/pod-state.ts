@@ -7,6 +7,11 @@ import type { PodRuntimeStatus } from './pod-actions.ts';
 import { type Resizing, withSizes } from './resize.ts';
 import type { WaitingReason } from './status.ts';
 
+/** Why a Pod was given up. `disrupted`: it was not its own fault. */
+export interface Failure extends WaitingReason {
+  readonly disrupted?: boolean;
+}
+
 export interface PodState {
   /** The newest object. For a static Pod: made from its file, with the file's uid. */
   pod: Pod;
@@ -24,7 +29,7 @@ export interface PodState {
   readonly beginning: Set<string>;
   /** Phase is terminal and nothing of the Pod runs any more. */
   finished: boolean;
-  failed?: WaitingReason | undefined;
+  failed?: Failure | undefined;
   /** Its resources as they were agreed to, and as its containers have them; from the first sync on. */
   sizes?: Resizing;
   readonly waiting: Map<string, WaitingReason>;

@@ -39,7 +39,7 @@ export interface StatusInput {
   readonly messages: ReadonlyMap<string, string>;
   readonly probes: ProbeResults;
   /** Set once the Pod was given up (DeadlineExceeded, Evicted): the phase becomes Failed. */
-  readonly failed?: WaitingReason | undefined;
+  readonly failed?: (WaitingReason & { readonly disrupted?: boolean }) | undefined;
   readonly sizes?: Resizing | undefined;
   readonly now: string;
 }
@@ -165,6 +165,7 @@ export function podStatus(input: StatusInput): PodStatus {
       hasSandbox: sandbox?.state === 'ready',
       now: seconds(now),
       sizes: input.sizes,
+      disruption: failed?.disrupted ? failed.message : undefined,
     }),
     hostIP,
     hostIPs: [{ ip: hostIP }],

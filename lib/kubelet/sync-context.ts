@@ -5,6 +5,7 @@ import type { RuntimeService } from '../container/cri.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import type { EventRecorder } from '../api/events.ts';
 import type { ContainerStopper } from './container-stopper.ts';
+import type { Pressure } from './eviction/thresholds.ts';
 import type { NodeAmounts } from './field-refs.ts';
 import type { ImagePuller } from './images.ts';
 import type { ReferenceWatcher } from './references.ts';
@@ -43,6 +44,8 @@ export interface SyncContext {
   readonly networkNotReady: () => string | undefined;
   /** Those that are here beside it and have not ended. */
   readonly otherPods: (pod: Pod) => readonly Pod[];
+  /** What the node is short of. */
+  readonly pressures: () => readonly Pressure[];
 }
 
 /** Where a Pod is reached from its node; '' while it has no address. */

@@ -113,8 +113,9 @@ export class PodSyncer {
   #admit(state: PodState): void {
     const { pod } = state;
     if (state.failed || this.#runtime(pod).sandboxes.length > 0) return;
-    const { node, otherPods } = this.#context;
-    const rejection = podRejection(pod, { node, others: state.admitted ? undefined : otherPods(pod) });
+    const { node, otherPods, pressures } = this.#context;
+    const others = state.admitted ? undefined : otherPods(pod);
+    const rejection = podRejection(pod, { node, others, pressures: pressures() });
     state.admitted ||= rejection === undefined;
     if (!rejection) return;
     state.failed = rejection;

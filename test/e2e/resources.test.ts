@@ -26,7 +26,8 @@ const hasFailed = (pod: Pod | undefined) => pod?.status?.phase === 'Failed';
 const eatMemory = 'head -c 200m /dev/zero | tail';
 
 t.test('resources of Pods', { timeout: 120_000 }, async (t) => {
-  const node = await startNode(t, { flags: [] });
+  const flags: string[] = [];
+  const node = await startNode(t, { flags });
 
   await t.test('a container that writes more than its ephemeral-storage is evicted', async (t) => {
     const resources = { limits: { 'ephemeral-storage': '1Mi' } };
@@ -68,6 +69,7 @@ t.test('resources of Pods', { timeout: 120_000 }, async (t) => {
   });
 
   await resize(t, node);
+  await eviction(t, node, flags);
 });
 
 const ofA = (resources: object) => ({ spec: { containers: [{ name: 'a', resources }] } });
@@ -175,5 +177,69 @@ async function resize(t: Test, node: TestNode): Promise<void> {
     );
     t.match(conditionOf(stuck, 'PodResizeInProgress')?.message, /below current usage/);
     t.equal(firstOf(stuck)?.resources?.limits?.memory, '64Mi');
+  });
+}
+
+// What is there is always less than all there is: the node is short of memory as long as it is told so.
+const alwaysShort = ['--eviction-hard', 'memory.available<100%', '--eviction-monitoring-period', '1s'];
+
+async function eviction(t: Test, node: TestNode, flags: string[]): Promise<void> {
+  const isEvicted = (pod: Pod | undefined) => hasFailed(pod) && pod?.status?.reason === 'Evicted';
+  const nodeOf = async () => (await node.client.list('nodes')).items[0]!;
+  const memory = (request: string) => ({ resources: { requests: { memory: request } } });
+  const fill = 'head -c 20m /dev/zero > /m/x; touch /tmp/full; exec sleep infinity';
+  const filled = { volumeMounts: [{ name: 'm', mountPath: '/m' }] };
+  const volumes = { volumes: [{ name: 'm', emptyDir: { medium: 'Memory' } }] };
+
+  await t.test(
+    'a node short of memory evicts who takes more than it asked for, then the others',
+    async (t) => {
+      for (const { metadata } of (await node.client.list('pods')).items)
+        await node.podwire(['delete', 'pod', metadata.name, '--grace-period', '0']);
+      await node.apply(podOf('greedy', [shell('a', fill, { ...memory('1Mi'), ...filled })], volumes));
+      await node.apply(podOf('modest', [shell('a', sleeper, memory('500Mi'))]));
+      const priorityClassName = 'system-cluster-critical';
+      await node.apply(podOf('vital', [shell('a', sleeper)], { priorityClassName }));
+      for (const name of ['greedy', 'modest', 'vital']) await node.until(name, isRunning);
+      for (let full = false; !full; )
+        full = (await node.podwire(['exec', 'greedy', '--', 'test', '-e', '/tmp/full'])).exitCode === 0;
+      await node.kill9();
+      flags.push(...alwaysShort);
+      await node.up();
+
+      const ended = (pod: Pod | undefined) => isEvicted(pod) && firstOf(pod)?.state?.terminated;
+      const greedy = await node.until('greedy', ended);
+      t.match(
+        greedy.status?.message,
+        /^The node was low on resource: memory\. Threshold quantity: \d+\w*, available: \d+\w*\. Container a was using 2\d+Ki, request is 1Mi, has larger consumption of memory\. $/,
+      );
+      t.match(conditionOf(greedy, 'DisruptionTarget'), { status: 'True', reason: 'TerminationByKubelet' });
+      t.equal(firstOf(greedy)?.state?.terminated?.exitCode, 137);
+      const modest = await node.until('modest', isEvicted);
+      t.match(modest.status?.message, /^The node was low on resource: memory\./);
+      t.notMatch(modest.status?.message, /larger consumption/);
+      const times = [greedy, modest].map(
+        (pod) => conditionOf(pod, 'DisruptionTarget')?.lastTransitionTime ?? '',
+      );
+      t.ok(times[0]! <= times[1]!, `one after the other: ${times}`);
+
+      const short = (await nodeOf()).status?.conditions?.find(({ type }) => type === 'MemoryPressure');
+      t.match(short, { status: 'True', reason: 'KubeletHasInsufficientMemory' });
+      await node.apply(podOf('late', [shell('a', sleeper)], { nodeName: (await nodeOf()).metadata.name }));
+      const late = await node.until('late', isEvicted);
+      t.equal(late.status?.message, 'The node had condition: [MemoryPressure]. ');
+      const taints = (await nodeOf()).spec?.taints?.map(({ key }) => key);
+      t.strictSame(taints, ['node.kubernetes.io/memory-pressure']);
+      t.ok(isRunning(await node.until('vital', () => true)), 'what the cluster needs stays');
+    },
+  );
+
+  await t.test('and with other thresholds all is well again', async (t) => {
+    await node.kill9();
+    flags.splice(0, flags.length, '--eviction-hard', '');
+    await node.up();
+    await node.apply(podOf('again', [shell('a', sleeper)]));
+    await node.until('again', isRunning);
+    t.notOk((await nodeOf()).spec?.taints?.length);
   });
 }

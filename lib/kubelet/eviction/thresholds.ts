@@ -36,6 +36,9 @@ export type Figures = Readonly<Partial<Record<Signal, Figure>>>;
 export const defaultHard =
   'memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%';
 
+/** As kubelet's, where it says nothing of them. */
+export const evictionDefaults = { periodMs: 10_000, transitionMs: 300_000, maxGraceSeconds: 0 } as const;
+
 export interface ThresholdFlags {
   readonly evictionHard?: string;
   readonly evictionSoft?: string;

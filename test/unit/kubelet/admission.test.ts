@@ -20,6 +20,7 @@ const cases = [
 const on = (allowedUnsafeSysctls: readonly string[]) => ({
   node: { allowedUnsafeSysctls, allocatable: {} },
   others: [],
+  pressures: [],
 });
 for (const { name, allowed, want } of cases)
   t.test(`${name} with ${JSON.stringify(allowed)}`, async (t) => {
@@ -46,7 +47,7 @@ const rooms: [
 for (const [name, asks, others, reason] of rooms)
   t.test(`room for a Pod: ${name}`, async (t) => {
     const node = { allowedUnsafeSysctls: [], allocatable: { cpu: 2000, memory: 2 ** 30, pods: 3 } };
-    const rejection = podRejection(asking(asks), { node, others: others.map(asking) });
+    const rejection = podRejection(asking(asks), { node, others: others.map(asking), pressures: [] });
     t.equal(rejection?.reason, reason);
     if (reason === 'OutOfcpu')
       t.equal(

@@ -128,8 +128,10 @@ t.test('a writer between read and write is not lost', async (t) => {
 });
 
 t.test('a transition is a change of status, not of message', async (t) => {
-  const known = nodeConditions([], { now: 0, notReady: 'a' });
-  const ready = nodeConditions(known, { now: 5000, notReady: 'b' }).find(({ type }) => type === 'Ready');
+  const known = nodeConditions([], { now: 0, notReady: 'a', pressures: [] });
+  const ready = nodeConditions(known, { now: 5000, notReady: 'b', pressures: [] }).find(
+    ({ type }) => type === 'Ready',
+  );
   t.match(ready, {
     message: 'b',
     lastHeartbeatTime: '1970-01-01T00:00:05Z',
