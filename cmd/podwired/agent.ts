@@ -83,7 +83,8 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
       }),
   });
   await server.listen(paths.socket);
-  const listener = await listenAnywhere(server, { host: '', port: given.nodePort }, cluster.credentials);
+  const at = { host: '', port: given.nodePort };
+  const listener = await listenAnywhere(server, at, cluster.credentials).catch(portTaken);
   nodePort = listener.port;
   const { paths: _, ...flags } = given;
   rememberFlags(paths, flags);
@@ -120,6 +121,11 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
       client.close();
     },
   };
+}
+
+function portTaken(cause: unknown): never {
+  if (!(cause instanceof PodwireError) || cause.code !== 'PORT_IN_USE') throw cause;
+  throw new PodwireError(cause.code, `${cause.message}: give another one with --node-port`);
 }
 
 const isNamed =

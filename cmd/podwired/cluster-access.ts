@@ -28,6 +28,7 @@ import { isSignedBy, issueKeyPair } from '../../lib/pki/issue.ts';
 import { identityOfPeer, theNode } from '../../lib/pki/peer.ts';
 import { joinServer, splitServer } from '../../lib/pki/server-address.ts';
 import type { ClusterFlags } from './cluster-flags.ts';
+import { hasAddress } from './node-facts.ts';
 import { keepRenewed } from './renewal.ts';
 
 export interface ClusterAccessOptions {
@@ -112,6 +113,8 @@ export class ClusterAccess implements ClusterFace {
   get remark(): string | undefined {
     const { nodeIp, flags } = this.#options;
     const isMeant = flags.nodeIp !== undefined || this.#advertise === undefined;
+    if (this.#advertise !== undefined && !hasAddress(this.#advertise))
+      return `no link of this machine has ${this.#advertise}: right only where NAT leads from it to here; podwire token create --advertise-address changes it`;
     if (isMeant || this.#advertise === nodeIp) return undefined;
     return `this node's own address is still ${nodeIp}, where other nodes would look for its Pods: podwire down && podwire up makes it ${this.#advertise}`;
   }
@@ -140,11 +143,8 @@ export class ClusterAccess implements ClusterFace {
     this.#advertise = advertiseAddress ?? this.#advertise;
     const ca = await ensureCa(registry, paths.pki);
     this.#credentials = { ...(await this.#serverPair(ca)), ca: ca.cert };
-    this.#listener = await listenAnywhere(
-      this.#api,
-      at ?? { host: '', port: defaultPort },
-      this.#credentials,
-    );
+    const where = at ?? { host: '', port: defaultPort };
+    this.#listener = await listenAnywhere(this.#api, where, this.#credentials).catch(asConflict);
     this.#ca = ca;
     await this.#openNodePort(ca);
     await this.#publish();
@@ -250,6 +250,19 @@ export class ClusterAccess implements ClusterFace {
     if (await this.#readServers()) await registry.patch('configmaps', serversKey, { data });
     else await registry.create('configmaps', { metadata: serversKey, data });
   }
+}
+
+/** What a person who opens the port can mend. */
+function asConflict(error: unknown): never {
+  if (!(error instanceof PodwireError)) throw error;
+  throw new ApiError(
+    'Conflict',
+    `${error.message}: give another one with --listen, e.g. --listen :7443`,
+    undefined,
+    {
+      cause: error,
+    },
+  );
 }
 
 function stillGood(pem: string, ca: KeyPair, hosts: readonly string[]): boolean {

@@ -14,7 +14,7 @@ import { type Flags, rememberedFlags, rememberFlags } from './flags.ts';
 import { nodeDialer } from './node-dialer.ts';
 import { checkGround, prepareNode, rangeToLeave } from './node.ts';
 import { sharedSettings } from './settings.ts';
-import { checkHost, nodeName } from './node-facts.ts';
+import { checkHost, hasAddress, nodeName } from './node-facts.ts';
 import { purgeNode } from './purge.ts';
 import { registerNetworkStatus } from './network-status.ts';
 import { registerNetworkRoute, registerPodwireRoutes } from './routes.ts';
@@ -33,8 +33,10 @@ export interface Daemon {
 export async function startDaemon(options: DaemonOptions, log: Logger): Promise<Daemon> {
   const { paths } = options;
   const name = nodeName(options.nodeName);
-  // Who says how others reach this machine says so of its Pods, too.
-  const ownIp = options.nodeIp ?? options.advertiseAddress;
+  // Who says how others reach this machine says so of its Pods, too; unless NAT leads from there to here.
+  const { advertiseAddress } = options;
+  const ownIp =
+    options.nodeIp ?? (advertiseAddress && hasAddress(advertiseAddress) ? advertiseAddress : undefined);
   const nodeOptions = {
     ...options,
     ...(ownIp ? { nodeIp: ownIp } : {}),

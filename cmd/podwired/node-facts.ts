@@ -52,6 +52,10 @@ export function hostNetworks(): HostNetwork[] {
   );
 }
 
+/** Whether a link of this machine has the address. */
+export const hasAddress = (address: string): boolean =>
+  Object.values(networkInterfaces()).some((held) => held?.some((one) => one.address === address));
+
 /** The address given, else one that the machine has. @throws PodwireError BAD_NODE_IP */
 export function nodeIp(given: string | undefined): string {
   if (given !== undefined && isIP(given) === 0)

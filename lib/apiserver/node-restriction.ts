@@ -52,6 +52,7 @@ function mirrorFault(node: string, pod: Pod): string | undefined {
   if (pod.spec.nodeName !== node) return `spec.nodeName: a node may make mirrors only of itself, "${node}"`;
   const { configmaps, secrets } = referencesOf(pod);
   if (configmaps?.size || secrets?.size) return 'a mirror may not refer to ConfigMaps or Secrets';
+  if (pod.metadata.finalizers?.length) return 'metadata.finalizers: a mirror may not have them';
   // Defaulting sets `default`, which opens nothing here.
   if ((pod.spec.serviceAccountName ?? 'default') !== 'default')
     return 'spec.serviceAccountName: a mirror may not have one';
@@ -83,8 +84,10 @@ function nodeFault(name: string, node: Node, old: Node | undefined): string | un
   );
   const label = changed.find((key) => !isOwnLabel(key));
   if (label !== undefined) return `metadata.labels[${label}]: a node may not set it on itself`;
-  if (!same(node.metadata.ownerReferences ?? [], old?.metadata.ownerReferences ?? []))
-    return 'metadata.ownerReferences: a node may not set them on itself';
+  // With an owner it would go with that one, with a finalizer it could not be removed.
+  for (const field of ['ownerReferences', 'finalizers'] as const)
+    if (!same(node.metadata[field] ?? [], old?.metadata[field] ?? []))
+      return `metadata.${field}: a node may not set them on itself`;
   if (!old) return undefined;
   const { podCIDR: _one, podCIDRs: _all, ...spec } = node.spec ?? {};
   const { podCIDR, podCIDRs, ...oldSpec } = old.spec ?? {};

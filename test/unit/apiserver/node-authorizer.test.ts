@@ -173,6 +173,19 @@ const writes: readonly Case[] = [
     refused: /ownerReferences/,
   },
   {
+    name: 'a finalizer, so that nobody could remove it',
+    resource: 'nodes',
+    object: node('two', { finalizers: ['a/b'] }),
+    old: node('two'),
+    refused: /finalizers/,
+  },
+  {
+    name: 'a mirror that would stay for ever',
+    resource: 'pods',
+    object: pod({ annotations: mirror, finalizers: ['a/b'] }),
+    refused: /finalizers/,
+  },
+  {
     name: 'its subnet, given by hand, the first time',
     resource: 'nodes',
     object: node('two', {}, cidrs),
