@@ -138,8 +138,18 @@ export function containerRequest(input: ContainerInput): {
         securityContext: securityContext(input),
       },
     },
-    sandboxConfig: { ...sandboxMessage(sandbox), logDirectory },
+    sandboxConfig: { ...privilegedAs(config, sandboxMessage(sandbox)), logDirectory },
   };
+}
+
+/** containerd takes a privileged container in a sandbox only that is called so in the same breath. */
+function privilegedAs(
+  { security: { privileged } }: ContainerConfig,
+  sandbox: SandboxMessage,
+): SandboxMessage {
+  const { linux } = sandbox;
+  const securityContext = { ...linux.securityContext, privileged };
+  return { ...sandbox, linux: { ...linux, securityContext } };
 }
 
 function refuse(config: ContainerConfig, why: string): never {
