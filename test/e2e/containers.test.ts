@@ -2,7 +2,15 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { hostPod, isRunning, sleeper, startNode, suiteRuntimes, type TestNode } from './harness.ts';
+import {
+  hostPod,
+  isRunning,
+  outOfMemory,
+  sleeper,
+  startNode,
+  suiteRuntimes,
+  type TestNode,
+} from './harness.ts';
 
 for (const runtime of suiteRuntimes)
   t.test(`containers by ${runtime}`, async (t) => {
@@ -134,7 +142,10 @@ for (const runtime of suiteRuntimes)
       }));
       await node.apply(pod);
       const dead = await node.until('greedy', (p) => p?.status?.phase === 'Failed');
-      t.match(dead.status?.containerStatuses?.[0]?.state?.terminated, { reason: 'OOMKilled', exitCode: 137 });
+      t.match(dead.status?.containerStatuses?.[0]?.state?.terminated, {
+        reason: outOfMemory(node),
+        exitCode: 137,
+      });
     });
 
     await t.test('emptyDir is shared and outlives a restart; hostPath shows the machine', async (t) => {

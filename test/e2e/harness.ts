@@ -7,7 +7,7 @@ import type { Test } from 'tap';
 import { HttpClient } from '../../lib/api/http-client.ts';
 import type { Pod } from '../../lib/api/types.ts';
 import { type CommandResult, run } from '../../lib/exec/exec.ts';
-import { cgroupProcs } from '../../lib/kernel/cgroup.ts';
+import { cgroupProcs, detectCgroups } from '../../lib/kernel/cgroup.ts';
 import { listMounts } from '../../lib/kernel/mount.ts';
 import { type NodePaths, nodePaths } from '../../lib/kernel/paths.ts';
 import { startContainerd, type TestContainerd, testImage } from './containerd.ts';
@@ -24,7 +24,9 @@ if (!runtimes.includes(testRuntime)) throw new Error(`PODWIRE_TEST_RUNTIME: one 
 
 /** Of a test that is about podwire's own runtime; for tap's `skip`. */
 export const ownRuntimeOnly =
-  testRuntime === 'containerd' ? "about podwire's own runtime, and this is containerd" : false;
+  testRuntime === 'containerd'
+    ? "needs podwire's own runtime (the machine's root, or what containerd does not do), and this is containerd"
+    : false;
 
 /** Of suites that run over podwire's own two runtimes: those, or the one that is asked for. */
 export const suiteRuntimes: readonly TestRuntime[] = process.env.PODWIRE_TEST_RUNTIME
@@ -149,6 +151,20 @@ function pausePids(paths: NodePaths, pod: Pod): number[] {
   );
   const ofContainers = new Set(known.flatMap((id) => (id ? cgroupProcs(`${group}/${id}`) : [])));
   return cgroupProcs(group).filter((pid) => !ofContainers.has(pid));
+}
+
+/** What a container without memory ends by: on cgroup v1 containerd 1.6 may miss it, and then tells an exit like others. */
+export const outOfMemory = ({ containerd }: TestNode): string | RegExp =>
+  containerd && detectCgroups().mode !== 'v2' ? /^(OOMKilled|Error)$/ : 'OOMKilled';
+
+/** One may end because another one did. */
+export function killAll(pids: readonly number[]): void {
+  for (const pid of pids)
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
 }
 
 export const isRunning = (pod: Pod | undefined): boolean =>

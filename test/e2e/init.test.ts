@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
-import { hostPod, isRunning, sleeper, startNode } from './harness.ts';
+import { hostPod, isRunning, killAll, sleeper, startNode } from './harness.ts';
 
 const image = 'localhost/host';
 const shell = (name: string, script: string, more: object = {}): object => ({
@@ -68,7 +68,7 @@ t.test('init containers and sidecars', async (t) => {
     const pod = await node.until('always', (p) => condition(p, 'Ready')?.status === 'True');
     t.match((await node.podwire(['get', 'pod', 'always'])).stdout, /always\s+1\/1\s+Running/);
     t.equal((await node.podwire(['logs', 'always', '-c', 'one'])).exitCode, 0, 'its log may be read');
-    for (const pid of node.pausePids(pod)) process.kill(pid, 'SIGKILL');
+    killAll(node.pausePids(pod));
     const again = await node.until(
       'always',
       (p) => isRunning(p) && p?.status?.containerStatuses?.[0]?.restartCount === 1,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { run } from '../../lib/exec/exec.ts';
 import { cgroupProcs } from '../../lib/kernel/cgroup.ts';
-import { hostPod, isRunning, netnsNames, ownRuntimeOnly, sleeper, startNode } from './harness.ts';
+import { hostPod, isRunning, killAll, netnsNames, ownRuntimeOnly, sleeper, startNode } from './harness.ts';
 
 t.test('a Pod from apply to gone', async (t) => {
   const node = await startNode(t);
@@ -90,7 +90,7 @@ t.test('a Pod from apply to gone', async (t) => {
 
   await t.test('a killed pause means a new sandbox', async (t) => {
     const before = await node.until('shopweb', isRunning);
-    for (const pid of node.pausePids(before)) process.kill(pid, 'SIGKILL');
+    killAll(node.pausePids(before));
     const after = await node.until('shopweb', (pod) => isRunning(pod) && restarts(pod, 'b') === 1);
     t.match(after.status, { podIP: /^10\.201\.0\.\d+$/ });
     t.equal(ownNetns().length, 1, 'the old netns is gone');

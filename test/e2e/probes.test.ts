@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
 import { cgroupProcs } from '../../lib/kernel/cgroup.ts';
-import { hostPod, sleep, sleeper, startNode } from './harness.ts';
+import { hostPod, ownRuntimeOnly, sleep, sleeper, startNode } from './harness.ts';
 
 const nodeProgram = join(import.meta.dirname, '../../node_modules/node/bin/node');
 const first = (pod: Pod | undefined) => pod?.status?.containerStatuses?.[0];
@@ -117,21 +117,25 @@ t.test('probes', async (t) => {
     );
   });
 
-  await t.test('http, https, tcp and gRPC pass; then liveness fails over http', async (t) => {
-    const pod = await node.until('servers', isReady);
-    t.same(
-      pod.status?.containerStatuses?.map(({ restartCount }) => restartCount),
-      [0, 0],
-    );
-    await node.podwire(['exec', 'servers', '-c', 'all', '--', 'touch', '/tmp/sick']);
-    await node.until('servers', (p) => first(p)?.restartCount === 1 && isReady(p));
-    const told = await eventsOf('servers');
-    t.ok(told.includes('Unhealthy: Liveness probe failed: HTTP probe failed with statuscode: 500'));
-    t.ok(
-      told.some((one) => one.startsWith('Unhealthy: Readiness probe failed: Get "https://10.207.0.')),
-      'while nobody listened',
-    );
-  });
+  await t.test(
+    'http, https, tcp and gRPC pass; then liveness fails over http',
+    { skip: ownRuntimeOnly },
+    async (t) => {
+      const pod = await node.until('servers', isReady);
+      t.same(
+        pod.status?.containerStatuses?.map(({ restartCount }) => restartCount),
+        [0, 0],
+      );
+      await node.podwire(['exec', 'servers', '-c', 'all', '--', 'touch', '/tmp/sick']);
+      await node.until('servers', (p) => first(p)?.restartCount === 1 && isReady(p));
+      const told = await eventsOf('servers');
+      t.ok(told.includes('Unhealthy: Liveness probe failed: HTTP probe failed with statuscode: 500'));
+      t.ok(
+        told.some((one) => one.startsWith('Unhealthy: Readiness probe failed: Get "https://10.207.0.')),
+        'while nobody listened',
+      );
+    },
+  );
 
   await t.test(
     'readiness: not before its delay, never restarted; a failing one is never ready',
@@ -178,39 +182,47 @@ t.test('probes', async (t) => {
     await node.podwire(['delete', 'pod', 'stuck', '--grace-period=1']);
   });
 
-  await t.test('an exec probe that times out leaves nothing in a container that lives on', async (t) => {
-    await apply('leaky', [
-      shell('c', sleeper, { readinessProbe: { ...exec('sleep 77 & sleep 77'), periodSeconds: 3 } }),
-    ]);
-    await node.until('leaky', async () => (await eventsOf('leaky')).some((one) => /timed out/.test(one)));
-    const pod = await node.until('leaky', () => true);
-    const id = first(pod)?.containerID?.split('//')[1];
-    // The next one begins two seconds later: meanwhile there is nothing but the container's own.
-    let left: string[] = [];
-    for (let tries = 0; tries < 30; tries++) {
-      left = cgroupProcs(`${node.paths.cgroup}/pod${pod.metadata.uid}/${id}`)
-        .map(stat)
-        .filter((one) => /zombie|sleep 77/.test(one));
-      if (left.length === 0) break;
-      await sleep(50);
-    }
-    t.same(left, [], 'no process, no zombie');
-    t.same(zombiesOf(node.pid()), [], "and none of the daemon's own");
-    await node.podwire(['delete', 'pod', 'leaky']);
-  });
+  await t.test(
+    'an exec probe that times out leaves nothing in a container that lives on',
+    { skip: ownRuntimeOnly },
+    async (t) => {
+      await apply('leaky', [
+        shell('c', sleeper, { readinessProbe: { ...exec('sleep 77 & sleep 77'), periodSeconds: 3 } }),
+      ]);
+      await node.until('leaky', async () => (await eventsOf('leaky')).some((one) => /timed out/.test(one)));
+      const pod = await node.until('leaky', () => true);
+      const id = first(pod)?.containerID?.split('//')[1];
+      // The next one begins two seconds later: meanwhile there is nothing but the container's own.
+      let left: string[] = [];
+      for (let tries = 0; tries < 30; tries++) {
+        left = cgroupProcs(`${node.paths.cgroup}/pod${pod.metadata.uid}/${id}`)
+          .map(stat)
+          .filter((one) => /zombie|sleep 77/.test(one));
+        if (left.length === 0) break;
+        await sleep(50);
+      }
+      t.same(left, [], 'no process, no zombie');
+      t.same(zombiesOf(node.pid()), [], "and none of the daemon's own");
+      await node.podwire(['delete', 'pod', 'leaky']);
+    },
+  );
 
-  await t.test('what passed was never restarted, over a new daemon too', async (t) => {
-    const before = await node.until('servers', isReady);
-    await node.kill9();
-    await node.up();
-    const after = await node.until('servers', isReady);
-    t.equal(first(await node.until('healthy', isReady))?.restartCount, 0);
-    const since = (pod: Pod) =>
-      pod.status?.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime;
-    t.equal(since(after), since(before), 'and never unready');
-    const late = await node.until('slow', isReady);
-    t.equal(first(late)?.started, true);
-  });
+  await t.test(
+    'what passed was never restarted, over a new daemon too',
+    { skip: ownRuntimeOnly },
+    async (t) => {
+      const before = await node.until('servers', isReady);
+      await node.kill9();
+      await node.up();
+      const after = await node.until('servers', isReady);
+      t.equal(first(await node.until('healthy', isReady))?.restartCount, 0);
+      const since = (pod: Pod) =>
+        pod.status?.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime;
+      t.equal(since(after), since(before), 'and never unready');
+      const late = await node.until('slow', isReady);
+      t.equal(first(late)?.started, true);
+    },
+  );
 });
 
 function stat(pid: number): string {

@@ -466,7 +466,8 @@ for (const program of ['crun', 'runc'] as const)
     });
 
     t.test('a full log is put aside without losing a line, also for one who follows it', async (t) => {
-      const script = 'i=0; while [ $i -lt 30000 ]; do i=$((i+1)); echo line $i; [ $((i % 5000)) = 0 ] && sleep 0.15; done; sleep 100';
+      const script =
+        'i=0; while [ $i -lt 30000 ]; do i=$((i+1)); echo line $i; [ $((i % 5000)) = 0 ] && sleep 0.15; done; sleep 100';
       const config = node.config(script, { name: 'talks' });
       const { logPath: path } = config;
       const id = await node.run(runtime, config);
