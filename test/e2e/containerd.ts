@@ -6,6 +6,7 @@ import type { Test } from 'tap';
 import { buildArchive, needStatic } from '../../bench/lib/image.ts';
 import { endProcess } from '../../bench/lib/wait.ts';
 import { containerdSocket, startContainerdDaemon } from '../../bench/peers/containerd-daemon.ts';
+import { messageOf } from '../../lib/exec/errors.ts';
 import { run } from '../../lib/exec/exec.ts';
 import { findProgram } from '../../lib/exec/find-program.ts';
 import { listMounts, unmountAll } from '../../lib/kernel/mount.ts';
@@ -19,7 +20,13 @@ const pauseImage = 'localhost/podwire-e2e-pause:1';
 /** Why there can be none here; undefined where there can. */
 export function withoutContainerd(): string | undefined {
   const missing = ['containerd', 'ctr', 'runc', 'busybox'].filter((name) => !findProgram(name));
-  return missing.length > 0 ? `not installed: ${missing.join(' ')}` : undefined;
+  if (missing.length > 0) return `not installed: ${missing.join(' ')}`;
+  try {
+    needStatic('busybox', 'busybox-static');
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 /** What containerd puts outside of its own folders, whatever its configuration says. */
