@@ -61,6 +61,12 @@ const testPackages = [
     optional: 'the store is tested over SQLite only',
     service: 'etcd.service',
   },
+  {
+    name: 'docker-registry',
+    program: 'docker-registry',
+    optional: 'registries with credentials are not tested',
+    service: 'docker-registry.service',
+  },
 ];
 
 await main();

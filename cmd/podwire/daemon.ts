@@ -36,6 +36,8 @@ export interface DaemonFlags extends Partial<Record<ResourceFlag, string>> {
   advertiseAddress?: string;
   networkBackend?: string;
   logLevel?: string;
+  imageGcHighThreshold?: string;
+  imageGcLowThreshold?: string;
   containerLogMaxSize?: string;
   containerLogMaxFiles?: string;
 }

@@ -86,6 +86,8 @@ export function addNodeFlags(command: Command): void {
       '--allowed-unsafe-sysctls <names>',
       'sysctls that Pods may set beside the safe ones, e.g. net.core.*',
     )
+    .option('--image-gc-high-threshold <percent>', 'disk use above which unused images go (default: 85)')
+    .option('--image-gc-low-threshold <percent>', 'disk use down to which they go (default: 80)')
     .option(
       '--container-log-max-size <quantity>',
       "a container's log is put aside at that size (default: 10Mi)",

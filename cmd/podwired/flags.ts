@@ -30,6 +30,9 @@ export interface Flags extends RangeFlags, DatastoreFlags, ClusterFlags, Control
   /** A quantity: a container's log of that size is put aside. */
   readonly containerLogMaxSize: string;
   readonly containerLogMaxFiles: number;
+  /** Percent of the disk above which unused images go, and down to which. */
+  readonly imageGcHighThreshold: number;
+  readonly imageGcLowThreshold: number;
   readonly allowedUnsafeSysctls?: readonly string[];
   readonly clusterDns: readonly string[];
   readonly clusterDomain: string;

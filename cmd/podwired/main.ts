@@ -22,6 +22,11 @@ function positive(text: string): number {
   return value;
 }
 
+function percent(text: string): number {
+  if (positive(text) > 100) throw new InvalidArgumentError('expected 0 to 100');
+  return Number(text);
+}
+
 function atLeastTwo(text: string): number {
   if (positive(text) < 2) throw new InvalidArgumentError('expected 2 or more');
   return Number(text);
@@ -86,6 +91,13 @@ const program = new Command('podwired')
   )
   .option('--pod-pids-limit <n>', 'processes a Pod may have; 0: no limit', positive, 0)
   .option('--max-pods <n>', 'Pods this node takes', positive, 250)
+  .option(
+    '--image-gc-high-threshold <percent>',
+    'of the disk: above it images that nobody uses are removed; 100: never',
+    percent,
+    85,
+  )
+  .option('--image-gc-low-threshold <percent>', 'until it is down to this', percent, 80)
   .option(
     '--container-log-max-size <quantity>',
     "a container's log of that size is put aside, and a new one begun",

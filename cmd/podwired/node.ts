@@ -75,6 +75,11 @@ export interface RunningNode {
 export async function checkGround(options: NodeOptions): Promise<NodeGround> {
   if (options.podCidr !== undefined) parsePodCidr(options.podCidr);
   parseBackend(options.networkBackend ?? 'vxlan');
+  if (options.imageGcLowThreshold >= options.imageGcHighThreshold)
+    throw new PodwireError(
+      'BAD_FLAG',
+      `--image-gc-low-threshold ${options.imageGcLowThreshold}: must be less than --image-gc-high-threshold ${options.imageGcHighThreshold}`,
+    );
   const ip = nodeIp(options.nodeIp);
   for (const name of ['ip', 'nft']) needProgram(name);
   return { ip, runtime: await openRuntime(options) };
@@ -120,6 +125,7 @@ export async function prepareNode(
     decodePod: decodeStaticPod,
     eviction: evictionOf(options),
     onPressure: () => void report().catch(() => {}), // the next report tells
+    imageGc: { high: options.imageGcHighThreshold, low: options.imageGcLowThreshold },
     logLimits: {
       maxBytes: quantityValue(options.containerLogMaxSize),
       maxFiles: options.containerLogMaxFiles,

@@ -49,7 +49,7 @@ export function registerPodwireRoutes(app: FastifyInstance, services: PodwireRou
 
   app.post('/podwire/v1/images/pull', (request, reply) => {
     const ref = text(request.body, 'ref');
-    return streamed(reply, async (tell) => [await images.pull(ref, tell)]);
+    return streamed(reply, async (tell) => [await images.pull(ref, { onProgress: tell })]);
   });
 
   app.post('/podwire/v1/images/import', (request, reply) => {

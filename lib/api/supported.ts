@@ -16,6 +16,7 @@ const supported: Readonly<Record<string, readonly string[]>> = {
     ...['terminationGracePeriodSeconds', 'activeDeadlineSeconds'],
     ...['hostNetwork', 'hostPID', 'hostIPC', 'shareProcessNamespace', 'hostname', 'subdomain', 'hostAliases'],
     'setHostnameAsFQDN',
+    'imagePullSecrets',
     ...['dnsPolicy', 'dnsConfig', 'securityContext', 'nodeName'],
     ...['nodeSelector', 'affinity', 'tolerations', 'topologySpreadConstraints', 'schedulerName', 'priority'],
     ...['priorityClassName', 'preemptionPolicy', 'serviceAccountName', 'serviceAccount', 'os'],

@@ -256,12 +256,27 @@ export interface Image {
   readonly pulledAt: string;
 }
 
+/** Who we are to a registry. Never logged. */
+export interface RegistryLogin {
+  readonly username: string;
+  readonly password: string;
+}
+
+export interface PullOptions {
+  /** How far it is. */
+  readonly onProgress?: (line: string) => void;
+  /** The first that works counts; none: as root has logged in on this machine, or as nobody. */
+  readonly logins?: readonly RegistryLogin[];
+  /** Who gives up waits no longer; when nobody waits any more the pull ends. */
+  readonly signal?: AbortSignal;
+}
+
 export interface ImageService {
   list(): Promise<Image[]>;
   /** The image where it is present. */
   status(ref: string): Promise<Image | undefined>;
   /** Fetches from a registry and unpacks. One fetch a reference at a time, however many ask. */
-  pull(ref: string, onProgress?: (line: string) => void): Promise<Image>;
+  pull(ref: string, options?: PullOptions): Promise<Image>;
   /** Brings in a docker-archive or oci-archive file under the names it carries (or `ref`). The CRI has no call for it. */
   importArchive(
     path: string,

@@ -7,7 +7,7 @@ import { messageOf } from '../exec/errors.ts';
 import { type Exec, run } from '../exec/exec.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { openArchive } from './archive.ts';
-import type { Image, ImageService } from './cri.ts';
+import type { Image, ImageService, PullOptions, RegistryLogin } from './cri.ts';
 import { ImageError } from './errors.ts';
 import { hostImageConfig, type ImageConfig, parseImageConfig } from './image-config.ts';
 import {
@@ -22,7 +22,9 @@ import {
   writeIndex,
 } from './image-layout.ts';
 import { RefTable } from './image-refs.ts';
+import { fetchKey, withLogins } from './pull-logins.ts';
 import { hostImage, isLocalRegistry, parseReference, type Reference } from './reference.ts';
+import { SharedFetches, type Tell } from './shared-fetch.ts';
 import { runSkopeo } from './skopeo.ts';
 
 /** An image as a container needs it. */
@@ -52,6 +54,11 @@ export interface ImageStoreOptions {
   readonly exec?: Exec;
 }
 
+interface Working {
+  readonly onProgress: Tell;
+  readonly signal?: AbortSignal;
+}
+
 const hostRoot: ImageRoot = { id: '', lower: ['/'], config: hostImageConfig, hostRoot: true };
 
 export function createImageStore(options: ImageStoreOptions): ImageStore {
@@ -62,8 +69,7 @@ class LocalImageStore implements ImageStore {
   readonly #files: ReturnType<typeof imageFiles>;
   readonly #refs: RefTable;
   readonly #exec: Exec;
-  /** Fetches under way by normalised name: who asks for the same one waits for the same one. */
-  readonly #fetches = new Map<string, Promise<Image>>();
+  readonly #fetches = new SharedFetches<Image>();
   readonly #roots = new Map<string, ImageRoot>();
   readonly #users: ImageUser[] = [];
   #working = 0;
@@ -113,7 +119,7 @@ class LocalImageStore implements ImageStore {
     return root;
   }
 
-  async pull(ref: string, onProgress: (line: string) => void = () => {}): Promise<Image> {
+  async pull(ref: string, options: PullOptions = {}): Promise<Image> {
     const reference = parseReference(ref);
     if (reference.normalized === hostImage) return builtIn();
     if (reference.registry === 'localhost')
@@ -122,14 +128,25 @@ class LocalImageStore implements ImageStore {
         ref,
         `image ${ref}: localhost without a port is no registry, and it is not present here (podwire image import ARCHIVE)`,
       );
-    return this.#once(reference.normalized, () =>
-      this.#work(async (staging) => {
-        const { registry, repository, tag, digest } = reference;
-        const source = `docker://${registry}/${repository}${digest ? `@${digest}` : `:${tag}`}`;
-        await runSkopeo({ source, target: staging, insecure: isLocalRegistry(registry), onProgress }, ref);
-        return this.#adopt(staging, reference, onProgress);
-      }),
+    const { logins = [] } = options;
+    return this.#fetches.join(fetchKey(reference.normalized, logins), options, (signal, onProgress) =>
+      withLogins(logins, signal, (login) => this.#pull(reference, { login, signal, onProgress })),
     );
+  }
+
+  #pull(
+    reference: Reference,
+    how: { login: RegistryLogin | undefined; signal: AbortSignal; onProgress: Tell },
+  ): Promise<Image> {
+    const { login, signal, onProgress } = how;
+    const { registry, repository, tag, digest, normalized } = reference;
+    return this.#work(async (staging) => {
+      const source = `docker://${registry}/${repository}${digest ? `@${digest}` : `:${tag}`}`;
+      const insecure = isLocalRegistry(registry);
+      const auth = login && { registry, login, file: `${staging}.auth` };
+      await runSkopeo({ source, target: staging, insecure, auth, signal, onProgress }, normalized);
+      return this.#adopt(staging, reference, { onProgress, signal });
+    });
   }
 
   async importArchive(
@@ -199,19 +216,19 @@ class LocalImageStore implements ImageStore {
       const source = { ...image, link: join(staging, 'archive') };
       await runSkopeo({ source, target: staging, insecure: false, onProgress }, image.path);
       const images: Image[] = [];
-      for (const reference of references) images.push(await this.#adopt(staging, reference, onProgress));
+      for (const reference of references) images.push(await this.#adopt(staging, reference, { onProgress }));
       return images;
     });
   }
 
   /** Unpacks what skopeo put into a staging layout, and gives it its name. */
-  async #adopt(staging: string, reference: Reference, onProgress: (line: string) => void): Promise<Image> {
+  async #adopt(staging: string, reference: Reference, how: Working): Promise<Image> {
     const id = readLayoutDigest(staging);
     const root = this.#files.root(id);
     if (!existsSync(root)) {
-      onProgress('Unpacking');
+      how.onProgress('Unpacking');
       const fresh = join(staging, 'rootfs');
-      await this.#unpack(staging, fresh, reference);
+      await this.#unpack({ staging, target: fresh, reference }, how.signal);
       mkdirSync(this.#files.roots, { recursive: true, mode: 0o700 });
       renameIfAbsent(fresh, root);
     }
@@ -227,11 +244,15 @@ class LocalImageStore implements ImageStore {
     return image;
   }
 
-  async #unpack(staging: string, target: string, reference: Reference): Promise<void> {
+  async #unpack(
+    { staging, target, reference }: { staging: string; target: string; reference: Reference },
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     try {
       await this.#exec({
         argv: ['umoci', 'raw', 'unpack', '--image', `${staging}:image`, target],
         timeoutMs: 30 * 60_000,
+        ...(signal ? { signal } : {}),
       });
     } catch (error) {
       const { normalized } = reference;
@@ -249,14 +270,6 @@ class LocalImageStore implements ImageStore {
   async #readConfig(id: string): Promise<ImageConfig> {
     const manifest = readBlobJson(this.#files, id) as OciManifest;
     return parseImageConfig(readBlobJson(this.#files, manifest.config.digest));
-  }
-
-  #once(name: string, fetch: () => Promise<Image>): Promise<Image> {
-    const running = this.#fetches.get(name);
-    if (running) return running;
-    const fetching = fetch().finally(() => this.#fetches.delete(name));
-    this.#fetches.set(name, fetching);
-    return fetching;
   }
 
   /** Gives work a staging folder of its own, and sweeps it whatever happens. */

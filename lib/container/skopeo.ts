@@ -1,8 +1,9 @@
 // Copies one image into an OCI layout by skopeo, passing its progress on line by line.
 // Assumes skopeo's `copy`; a copy has half an hour. One process a copy.
-import { symlinkSync } from 'node:fs';
+import { rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { messageOf } from '../exec/errors.ts';
 import { openSession } from '../exec/session.ts';
+import type { RegistryLogin } from './cri.ts';
 import { ImageError } from './errors.ts';
 
 export interface SkopeoCopy {
@@ -12,6 +13,11 @@ export interface SkopeoCopy {
   readonly target: string;
   readonly insecure: boolean;
   readonly onProgress: (line: string) => void;
+  readonly signal?: AbortSignal;
+  /** `file` is written for the copy, for root alone, and removed after it: an argument could be read by everybody. */
+  readonly auth?:
+    | { readonly registry: string; readonly login: RegistryLogin; readonly file: string }
+    | undefined;
 }
 
 const limitMs = 30 * 60_000;
@@ -19,18 +25,26 @@ const limitMs = 30 * 60_000;
 /** @throws ImageError ErrImagePull with what skopeo said last */
 export async function runSkopeo(copy: SkopeoCopy, what: string): Promise<void> {
   const source = typeof copy.source === 'string' ? copy.source : archiveSource(copy.source);
-  const argv = skopeoArgv({ source, target: copy.target, insecure: copy.insecure });
+  const { auth, signal, target, insecure } = copy;
+  const argv = skopeoArgv({ source, target, insecure, ...(auth ? { authFile: auth.file } : {}) });
   const said: string[] = [];
   let code: number;
   try {
+    if (auth) writeAuthFile(auth);
     const session = await openSession({ argv, tty: false, stdin: false });
-    const timer = setTimeout(() => session.kill(), limitMs);
+    const kill = (): void => session.kill();
+    const timer = setTimeout(kill, limitMs);
+    if (signal?.aborted) kill();
+    signal?.addEventListener('abort', kill);
     session.onStdout(splitLines(copy.onProgress));
     session.onStderr(splitLines((line) => said.push(line)));
     code = await session.exit;
     clearTimeout(timer);
+    signal?.removeEventListener('abort', kill);
   } catch (error) {
     throw new ImageError('ErrImagePull', what, `image ${what}: ${messageOf(error)}`, { cause: error });
+  } finally {
+    if (auth) rmSync(auth.file, { force: true });
   }
   if (code !== 0)
     throw new ImageError(
@@ -40,13 +54,23 @@ export async function runSkopeo(copy: SkopeoCopy, what: string): Promise<void> {
     );
 }
 
+/** Source: containers-auth.json(5). */
+function writeAuthFile({ registry, login, file }: NonNullable<SkopeoCopy['auth']>): void {
+  const auth = Buffer.from(`${login.username}:${login.password}`).toString('base64');
+  writeFileSync(file, JSON.stringify({ auths: { [registry]: { auth } } }), { mode: 0o600, flag: 'wx' });
+}
+
 /** Pure. */
 export function skopeoArgv(copy: {
   source: string;
   target: string;
   insecure: boolean;
+  authFile?: string;
 }): [string, ...string[]] {
-  const flags = copy.insecure ? ['--src-tls-verify=false'] : [];
+  const flags = [
+    ...(copy.insecure ? ['--src-tls-verify=false'] : []),
+    ...(copy.authFile === undefined ? [] : ['--src-authfile', copy.authFile]),
+  ];
   // Without a policy file skopeo refuses everything; what may be run here is the business of who writes Pods.
   // Not with --dest-oci-accept-uncompressed-layers: skopeo 1.9 calls a docker-archive's plain layers gzip all the same,
   // and umoci then refuses them.

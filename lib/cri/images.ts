@@ -1,12 +1,14 @@
 // ImageService over a CRI socket: the images are the runtime's own (containerd: those of its namespace k8s.io).
 // Assumes the runtime keeps them; nothing is cached here. What the CRI has no call for is refused with the way that there is.
-import type { Image, ImageService } from '../container/cri.ts';
+import type { Image, ImageService, PullOptions } from '../container/cri.ts';
 import { ImageError } from '../container/errors.ts';
+import { fetchKey, withLogins } from '../container/pull-logins.ts';
+import { SharedFetches } from '../container/shared-fetch.ts';
 import { hostImage, parseReference } from '../container/reference.ts';
 import { messageOf } from '../exec/errors.ts';
 import type { CriConnection } from './connection.ts';
 import type { RemoteImage } from './messages.ts';
-import { registryLogin } from './registry-login.ts';
+import { type Login, registryLogin } from './registry-login.ts';
 import { digestOf } from './status.ts';
 
 /** A pull has half an hour, as with our own. */
@@ -18,8 +20,7 @@ export type ImageUser = (isIt: (image: string) => boolean) => string | undefined
 export class CriImages implements ImageService {
   readonly #connection: CriConnection;
   readonly #users: ImageUser[] = [];
-  /** Fetches under way: who asks for the same one waits for the same one. */
-  readonly #fetches = new Map<string, Promise<Image>>();
+  readonly #fetches = new SharedFetches<Image>();
 
   constructor(connection: CriConnection) {
     this.#connection = connection;
@@ -52,7 +53,7 @@ export class CriImages implements ImageService {
     );
   }
 
-  async pull(ref: string, onProgress: (line: string) => void = () => {}): Promise<Image> {
+  async pull(ref: string, options: PullOptions = {}): Promise<Image> {
     const { normalized, registry } = parse(ref);
     if (registry === 'localhost')
       throw new ImageError(
@@ -60,19 +61,20 @@ export class CriImages implements ImageService {
         ref,
         `image ${ref}: localhost without a port is no registry, and it is not present here (${importing('ARCHIVE')})`,
       );
-    const under = this.#fetches.get(normalized);
-    if (under) return under;
-    onProgress(`The container runtime pulls ${normalized}`); // how far it is, the CRI does not tell
-    const fetch = this.#pull(normalized, registry).finally(() => this.#fetches.delete(normalized));
-    this.#fetches.set(normalized, fetch);
-    return fetch;
+    options.onProgress?.(`The container runtime pulls ${normalized}`); // how far it is, the CRI does not tell
+    const { logins = [] } = options;
+    return this.#fetches.join(fetchKey(normalized, logins), options, (signal) =>
+      withLogins(logins, signal, (login) => {
+        const auth = login ? { ...login, serverAddress: registry } : registryLogin(registry);
+        return this.#pull(normalized, auth, signal);
+      }),
+    );
   }
 
-  async #pull(ref: string, registry: string): Promise<Image> {
-    const auth = registryLogin(registry);
+  async #pull(ref: string, auth: Login | undefined, signal: AbortSignal): Promise<Image> {
     try {
       const request = { image: { image: ref }, ...(auth ? { auth } : {}) };
-      await this.#connection.call('PullImage', request, { timeoutMs: pullMs });
+      await this.#connection.call('PullImage', request, { timeoutMs: pullMs, signal });
     } catch (error) {
       throw new ImageError('ErrImagePull', ref, `image ${ref}: ${messageOf(error)}`, { cause: error });
     }

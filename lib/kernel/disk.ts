@@ -39,6 +39,13 @@ export interface FileSystemFigures {
   readonly inodesFree: number;
 }
 
+/** Percent that is used of the file system that a path is on, as df shows it. @throws as fileSystemFigures */
+export function percentUsed(path: string): number {
+  const { blocks, bfree, bavail } = statfsSync(path);
+  const used = blocks - bfree;
+  return used + bavail === 0 ? 0 : (100 * used) / (used + bavail);
+}
+
 /** @throws NodeJS.ErrnoException ENOENT */
 export function fileSystemFigures(path: string): FileSystemFigures {
   const { blocks, bavail, bsize, files, ffree } = statfsSync(path);

@@ -2,7 +2,7 @@
 // Assumes ImageService folds concurrent pulls of one reference into one. O(1) a container.
 // Source: kubelet's image_manager (EnsureImageExists); 10 s doubling to 5 min.
 import type { Container } from '../api/types.ts';
-import type { ImageService } from '../container/cri.ts';
+import type { Image, ImageService, RegistryLogin } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 import { Backoff } from './backoff.ts';
 import type { EventInput } from '../api/events.ts';
@@ -17,6 +17,19 @@ export class ImageWaitError extends PodwireError {
   }
 }
 
+export interface WantedImage {
+  readonly podUid: string;
+  readonly container: Container;
+  readonly record: (event: EventInput) => void;
+  /** Asked for only when there is something to pull. */
+  readonly logins: () => Promise<RegistryLogin[]>;
+  /** The Pod is going: its pulls are given up. */
+  readonly signal: AbortSignal;
+}
+
+/** So often an event tells how far a long pull is. */
+const progressMs = 30_000;
+
 export class ImagePuller {
   readonly #images: ImageService;
   readonly #backoff = new Backoff();
@@ -25,19 +38,12 @@ export class ImagePuller {
   }
 
   /** Resolves when the image is present. @throws ImageWaitError */
-  async ensure(podUid: string, container: Container, record: (event: EventInput) => void): Promise<void> {
+  async ensure(wanted: WantedImage): Promise<void> {
+    const { podUid, container, record } = wanted;
     const ref = container.image ?? '';
     const name = container.name;
-    const failed = (code: string, message: string, retryMs: number): never => {
-      record({
-        type: 'Warning',
-        reason: code === 'ImagePullBackOff' ? 'BackOff' : 'Failed',
-        message,
-        container: name,
-      });
-      throw new ImageWaitError(code, message, retryMs);
-    };
-    let present: Awaited<ReturnType<ImageService['status']>>;
+    const failed = failWith(wanted);
+    let present: Image | undefined;
     try {
       present = await this.#images.status(ref);
     } catch (error) {
@@ -54,39 +60,63 @@ export class ImagePuller {
       return failed('ErrImageNeverPull', message, 30_000);
     }
     const key = `${podUid}/${ref}`;
-    const now = Date.now();
-    const left = this.#backoff.remaining(key, this.#lastTry.get(key) ?? 0, now);
-    if (left > 0) return failed('ImagePullBackOff', `Back-off pulling image "${ref}"`, left);
-    await this.#pull({ key, ref, name, record, failed });
+    const last = this.#last.get(key);
+    const left = this.#backoff.remaining(key, last?.at ?? 0, Date.now());
+    if (left > 0)
+      return failed(
+        'ImagePullBackOff',
+        `Back-off pulling image "${ref}"${last ? `: ErrImagePull: ${last.message}` : ''}`,
+        left,
+      );
+    await this.#pull(key, ref, wanted);
   }
 
   forget(podUid: string): void {
     this.#backoff.forget(`${podUid}/`);
-    for (const key of this.#lastTry.keys()) if (key.startsWith(`${podUid}/`)) this.#lastTry.delete(key);
+    for (const key of this.#last.keys()) if (key.startsWith(`${podUid}/`)) this.#last.delete(key);
   }
 
-  readonly #lastTry = new Map<string, number>();
+  /** The last failed try of a Pod's image. */
+  readonly #last = new Map<string, { at: number; message: string }>();
 
-  async #pull(input: {
-    key: string;
-    ref: string;
-    name: string;
-    record: (event: EventInput) => void;
-    failed: (code: string, message: string, retryMs: number) => never;
-  }): Promise<void> {
-    const { key, ref, name, record, failed } = input;
+  async #pull(key: string, ref: string, wanted: WantedImage): Promise<void> {
+    const { container, record, signal } = wanted;
+    const { name } = container;
     record({ type: 'Normal', reason: 'Pulling', message: `Pulling image "${ref}"`, container: name });
+    let line = 'waiting for the registry';
+    const onProgress = (text: string): void => {
+      line = text;
+    };
+    const progress = setInterval(() => {
+      const message = `Still pulling image "${ref}": ${line}`;
+      record({ type: 'Normal', reason: 'Pulling', message, container: name });
+    }, progressMs).unref();
     const begin = Date.now();
     try {
-      const image = await this.#images.pull(ref);
+      const logins = await wanted.logins();
+      const image = await this.#images.pull(ref, { onProgress, logins, signal });
       const took = ((Date.now() - begin) / 1000).toFixed(3);
       const message = `Successfully pulled image "${ref}" in ${took}s. Image size: ${image.sizeBytes} bytes.`;
       record({ type: 'Normal', reason: 'Pulled', message, container: name });
     } catch (error) {
-      const now = Date.now();
-      this.#backoff.next(key, this.#lastTry.get(key) ?? 0, now);
-      this.#lastTry.set(key, now);
-      failed('ErrImagePull', `Failed to pull image "${ref}": ${messageOf(error)}`, this.#backoff.delay(key));
+      // Its Pod is going: nothing failed that anybody waits for.
+      if (signal.aborted) throw new ImageWaitError('ErrImagePull', messageOf(error), 0);
+      const at = Date.now();
+      this.#backoff.next(key, this.#last.get(key)?.at ?? 0, at);
+      this.#last.set(key, { at, message: messageOf(error) });
+      const message = `Failed to pull image "${ref}": ${messageOf(error)}`;
+      failWith(wanted)('ErrImagePull', message, this.#backoff.delay(key));
+    } finally {
+      clearInterval(progress);
     }
   }
 }
+
+/** Tells the failure and throws it. */
+const failWith =
+  ({ container, record }: WantedImage) =>
+  (code: string, message: string, retryMs: number): never => {
+    const reason = code === 'ImagePullBackOff' ? 'BackOff' : 'Failed';
+    record({ type: 'Warning', reason, message, container: container.name });
+    throw new ImageWaitError(code, message, retryMs);
+  };

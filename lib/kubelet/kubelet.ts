@@ -7,11 +7,13 @@ import type { Client, WatchEvent } from '../api/client.ts';
 import type { Pod } from '../api/types.ts';
 import type { ImageService, RuntimeService } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
+import { percentUsed } from '../kernel/disk.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { EventRecorder } from '../api/events.ts';
 import type { LogLimits } from '../container/log-rotation.ts';
 import { ContainerLogs } from './container-logs.ts';
 import { ContainerStopper } from './container-stopper.ts';
+import { ImageGc, type ImageGcLimits } from './image-gc.ts';
 import { ImagePuller } from './images.ts';
 import { housekeeping } from './housekeeping.ts';
 import { isMirrorPod, runtimeUid } from './layout.ts';
@@ -51,6 +53,7 @@ export interface KubeletOptions {
   readonly reclaimDisk?: () => Promise<void>;
   /** The node's conditions are others now. */
   readonly onPressure?: () => void;
+  readonly imageGc: ImageGcLimits;
   /** Why Pods with a network of their own must wait; undefined when they need not. */
   readonly networkNotReady?: () => string | undefined;
 }
@@ -75,6 +78,7 @@ export class Kubelet {
   readonly #eviction: EvictionManager;
   readonly #probes: ProbeManager;
   readonly #logs: ContainerLogs;
+  readonly #imageGc: ImageGc;
   readonly events: EventRecorder;
   readonly #stop = new AbortController();
   #housekeeper: NodeJS.Timeout | undefined;
@@ -89,6 +93,13 @@ export class Kubelet {
     this.events = new EventRecorder(client, { component: 'kubelet', host: node.name }, log);
     this.#mirror = new MirrorClient(client, log);
     const { events } = this;
+    this.#imageGc = new ImageGc({
+      images,
+      runtime,
+      limits: options.imageGc,
+      usage: () => percentUsed(paths.state),
+      log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },
+    });
     const { logLimits: limits } = options;
     this.#logs = new ContainerLogs({
       runtime,
@@ -174,6 +185,7 @@ export class Kubelet {
     });
     await this.housekeeping();
     this.#logs.start();
+    this.#imageGc.start();
     this.#loop = source.follow(resourceVersion);
     this.#eviction.start();
     this.#housekeeper = setInterval(() => {
@@ -185,6 +197,7 @@ export class Kubelet {
   async close(): Promise<void> {
     this.#stop.abort();
     clearInterval(this.#housekeeper);
+    this.#imageGc.close();
     await this.#logs.close();
     this.#limits.close();
     await this.#eviction.close();

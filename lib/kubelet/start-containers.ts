@@ -13,6 +13,7 @@ import { containerConfig } from './container-config.ts';
 import type { EventInput } from '../api/events.ts';
 import { environment, needsPodIP, readEnvData } from './environment.ts';
 import { ImageWaitError } from './images.ts';
+import { pullLogins } from './pull-secrets.ts';
 import { podLogDir, terminationLogPath } from './layout.ts';
 import { earliest, NotNow } from './not-now.ts';
 import { latestContainer, type PodRuntimeStatus } from './pod-actions.ts';
@@ -125,11 +126,19 @@ export class ContainerStarter {
   /** @throws NotNow when the container must wait */
   async #create(making: Making, container: Container): Promise<string> {
     const { state, sandboxId } = making;
-    const { runtime, images } = this.#context;
+    const { runtime, images, references } = this.#context;
     const { name } = container;
     this.#checkBackoff(making, name);
     try {
-      await images.ensure(state.pod.metadata.uid, container, (event) => this.#tell(state, name, event));
+      const record = (event: EventInput): void => this.#tell(state, name, event);
+      const { pod } = state;
+      await images.ensure({
+        podUid: pod.metadata.uid,
+        container,
+        record,
+        signal: state.going.signal,
+        logins: () => pullLogins({ pod, image: container.image ?? '', references, record }),
+      });
       const config = await this.#prepare(making, container);
       const id = await runtime.createContainer(sandboxId, config, clockOf(state));
       this.#tell(state, name, { type: 'Normal', reason: 'Created', message: `Created container: ${name}` });

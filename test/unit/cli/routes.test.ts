@@ -64,8 +64,8 @@ t.test('list, explain, purge', async (t) => {
 });
 
 t.test('a pull streams its progress and its end', async (t) => {
-  const pull: ImageService['pull'] = async (ref, tell) => {
-    tell?.('half');
+  const pull: ImageService['pull'] = async (ref, options) => {
+    options?.onProgress?.('half');
     if (ref === 'bad') throw new Error('no such image');
     return image;
   };
