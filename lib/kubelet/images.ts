@@ -27,6 +27,8 @@ export interface WantedImage {
   readonly signal: AbortSignal;
 }
 
+/** So long ErrImagePull is shown before it becomes ImagePullBackOff, which waits the rest. */
+const showMs = 1000;
 /** So often an event tells how far a long pull is. */
 const progressMs = 30_000;
 
@@ -105,7 +107,7 @@ export class ImagePuller {
       this.#backoff.next(key, this.#last.get(key)?.at ?? 0, at);
       this.#last.set(key, { at, message: messageOf(error) });
       const message = `Failed to pull image "${ref}": ${messageOf(error)}`;
-      failWith(wanted)('ErrImagePull', message, this.#backoff.delay(key));
+      failWith(wanted)('ErrImagePull', message, showMs);
     } finally {
       clearInterval(progress);
     }

@@ -147,11 +147,15 @@ export class Kubelet {
       pressures: () => this.pressures(),
     });
     this.#workers = new PodWorkers((uid) => this.#sync(uid), log);
-    this.#eviction = evictionManager(options, {
-      pods: () => [...this.#pods.values()].filter(({ finished, pod }) => !finished && !isOver(pod)),
-      evict: (pod, { message, graceSeconds }) =>
-        this.#evict(pod.metadata.uid, message, { disrupted: true, graceSeconds }),
-    });
+    const reclaimDisk = (): Promise<void> => this.#imageGc.removeUnused();
+    this.#eviction = evictionManager(
+      { reclaimDisk, ...options },
+      {
+        pods: () => [...this.#pods.values()].filter(({ finished, pod }) => !finished && !isOver(pod)),
+        evict: (pod, { message, graceSeconds }) =>
+          this.#evict(pod.metadata.uid, message, { disrupted: true, graceSeconds }),
+      },
+    );
   }
 
   /** Adopts what an earlier kubelet left; no Pod is begun or ended. */
