@@ -23,6 +23,8 @@ export interface EventSource {
 }
 
 const remembered = 500;
+/** While no server answers; client-go keeps as many. */
+const mostWaiting = 1000;
 
 /** The field of a Pod's spec that holds a container of that name. */
 function listOf(about: ApiObject, container: string): string {
@@ -36,6 +38,7 @@ export class EventRecorder {
   readonly #log: Logger;
   readonly #known = new Map<string, Event>();
   #tail: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
 
   constructor(client: Client, source: EventSource, log: Logger) {
     this.#client = client;
@@ -43,11 +46,14 @@ export class EventRecorder {
     this.#log = log;
   }
 
-  /** Writes the event in the background, in order. */
+  /** Writes the event in the background, in order; lost where too many wait. */
   record(about: ApiObject & { metadata: { namespace?: string } }, event: EventInput): void {
+    if (this.#waiting >= mostWaiting) return;
+    this.#waiting++;
     this.#tail = this.#tail
       .then(() => this.#write(about, event))
-      .catch((error) => this.#log.warn({ err: error, reason: event.reason }, 'event not written'));
+      .catch((error) => this.#log.warn({ err: error, reason: event.reason }, 'event not written'))
+      .finally(() => this.#waiting--);
   }
 
   /** Resolves when all that was recorded is written. */

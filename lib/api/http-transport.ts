@@ -40,6 +40,9 @@ export type Connection = Pick<RequestOptions, 'host' | 'port' | 'socketPath' | '
 const unreachable: readonly string[] = [
   ...['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT', 'EADDRNOTAVAIL', 'ENOTFOUND'],
 ];
+/** Whether no server has seen the request: a connection that stood may break with the same codes. Pure. */
+export const wasNotSent = ({ code, syscall }: NodeJS.ErrnoException): boolean =>
+  unreachable.includes(code ?? '') && syscall !== 'read' && syscall !== 'write';
 const connectMs = 3000;
 const answerMs = 20_000;
 
@@ -116,7 +119,7 @@ export class HttpTransport {
         if (others === 0 || request.signal?.aborted) throw failure;
         if (asked === undefined || this.#current === asked) this.turnAway();
         // What may have been done already is not asked for twice.
-        const harmless = request.method === 'GET' || unreachable.includes(error.code ?? '');
+        const harmless = request.method === 'GET' || wasNotSent(error);
         if (!harmless || tried >= others) throw failure;
       }
     }

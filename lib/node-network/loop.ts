@@ -22,6 +22,8 @@ export type { NodeNetworkOptions, NodeNetworkStatus, RunningNodeNetwork } from '
 
 /** Time in which several lines of `ip monitor` become one look. */
 const settleMs = 50;
+/** Somebody who undoes each repair (another network agent) must not have us busy with nothing else. */
+const crowdedMs = 500;
 const tableCheckMs = 1000;
 const fullMs = 120_000;
 const retryMs = { first: 250, longest: 10_000 };
@@ -70,6 +72,8 @@ class NodeNetworkLoop implements RunningNodeNetwork {
   #wait = retryMs.first;
   #timers = new Set<NodeJS.Timeout>();
   #settling: NodeJS.Timeout | undefined;
+  /** When a line of the monitor last led to a look. */
+  #lookedAt = Number.NEGATIVE_INFINITY;
   #retry: NodeJS.Timeout | undefined;
   #stopMonitor: (() => void) | undefined;
   #markReady: () => void = () => {};
@@ -313,10 +317,15 @@ class NodeNetworkLoop implements RunningNodeNetwork {
   }
 
   #lookSoon(): void {
-    this.#settling ??= setTimeout(() => {
-      this.#settling = undefined;
-      this.#need({ full: true });
-    }, settleMs);
+    const crowded = performance.now() - this.#lookedAt < crowdedMs;
+    this.#settling ??= setTimeout(
+      () => {
+        this.#settling = undefined;
+        this.#lookedAt = performance.now();
+        this.#need({ full: true });
+      },
+      crowded ? crowdedMs : settleMs,
+    );
   }
 
   #lostTrack(why: string): void {
