@@ -45,6 +45,7 @@ export function saveAttachment(cacheDir: string, entry: CachedAttachment, versio
     writeFileSync(`${file}.tmp`, JSON.stringify(json), { mode: 0o600 });
     renameSync(`${file}.tmp`, file);
   } catch (cause) {
+    rmSync(`${file}.tmp`, { force: true }); // no DEL would look for it
     throw cniError('CNI_IO_FAILURE', `what is attached cannot be noted: ${(cause as Error).message}`, {
       cause,
     });

@@ -22,7 +22,7 @@ import {
 } from './container-record.ts';
 import { ContainerError } from './errors.ts';
 import { type ExitFile, ExitWatcher } from './exit-watcher.ts';
-import { type OciRuntime, stateArgv } from './oci-runtime.ts';
+import { type OciRuntime, startArgv, stateArgv } from './oci-runtime.ts';
 
 export interface Live {
   readonly record: ContainerRecord;
@@ -196,15 +196,25 @@ export class ContainerTable {
     if (record.exit || this.#watcher.look(record.id) || record.startError !== undefined) return;
     if (!record.conmon || !isAlive(record.conmon)) return this.#lost(record.id, monitorDied);
     if (record.state !== 'starting') return;
-    const runs = await this.#runs(record).catch((error: unknown) => error as Error);
+    const runs = await this.#finishStart(record).catch((error: unknown) => error as Error);
     if (runs instanceof Error)
       return this.#lost(record.id, `whether it ran could not be found out: ${runs.message}`);
-    record.state = runs ? 'running' : 'created';
+    if (!runs) return this.#lost(record.id, 'it could not be started');
+    record.state = 'running';
     this.save(live);
   }
 
-  /** Asks the runtime whether a container whose start was under way has begun to run. */
-  async #runs(record: ContainerRecord): Promise<boolean> {
+  /**
+   * A start was under way as the daemon died. The runtime's process that it had begun may still be at it, so that one which
+   * has not run yet may run a moment later: it is started, and is never taken for one that did not run. True when it did.
+   */
+  async #finishStart(record: ContainerRecord): Promise<boolean> {
+    if (await this.#hasRun(record)) return true;
+    await this.#exec({ argv: startArgv(this.#options.runtimeOf(record), record.id) }).catch(() => {}); // the other did
+    return this.#hasRun(record);
+  }
+
+  async #hasRun(record: ContainerRecord): Promise<boolean> {
     const { stdout } = await this.#exec({ argv: stateArgv(this.#options.runtimeOf(record), record.id) });
     return (JSON.parse(stdout) as { status: string }).status !== 'created';
   }

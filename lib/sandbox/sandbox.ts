@@ -63,7 +63,7 @@ export function startSandbox(
     } catch (undoing) {
       // Something is still there: the record stays, for stopSandbox to try again.
       record.state = 'notready';
-      saveRecord(files, record);
+      noteRecord(context, record);
       throw undoFailed(cause, undoing);
     }
     forgetSandbox(context, record.id);
@@ -83,8 +83,8 @@ export function startSandbox(
     const results = await Promise.allSettled([network, pause, loopback]);
     for (const result of results) if (result.status === 'rejected') throw result.reason;
     writeFileSync(files.hosts, hostsFile(config, record.ips, readIfThere('/etc/hosts') ?? ''));
+    saveRecord(files, { ...record, state: 'ready' }); // on a full disk it is undone, and must not count as ready
     record.state = 'ready';
-    saveRecord(files, record);
   });
   const guarded = ready.catch(undone);
   guarded.catch(() => {}); // whoever awaits `ready` sees it; without a waiter it is no crash
@@ -263,7 +263,19 @@ export async function stopSandbox(context: SandboxContext, record: SandboxRecord
     () => removeCgroup(cgroup),
   ]);
   record.state = 'stopped';
-  saveRecord(files, record);
+  noteRecord(context, record);
+}
+
+/**
+ * Writes what has happened to a sandbox. A full disk changes nothing about that and is only told: the record on disk then
+ * says that there is more than there is, which the next daemon finds out, and taking down may be repeated.
+ */
+export function noteRecord({ paths, warn }: SandboxContext, record: SandboxRecord): void {
+  try {
+    saveRecord(sandboxFiles(paths.sandboxes, record.id), record);
+  } catch (error) {
+    warn(`the record of sandbox ${record.id} could not be written`, error);
+  }
 }
 
 /** Removes the folder and with it the record. */

@@ -29,11 +29,11 @@ import {
   type SandboxFiles,
   type SandboxRecord,
   sandboxFiles,
-  saveRecord,
   toStatus,
 } from './record.ts';
 import {
   forgetSandbox,
+  noteRecord,
   pauseAlive,
   podCgroup,
   type SandboxContext,
@@ -149,7 +149,7 @@ export class LocalRuntime implements RuntimeService {
     if (live.record.state === 'creating') return; // its own undo took it down
     if (live.record.state === 'ready') {
       live.record.state = 'notready';
-      saveRecord(this.#files(live.record.id), live.record);
+      noteRecord(this.#context, live.record);
     }
     await Promise.allSettled(live.creating);
     await this.#killContainers(live.record.id);
@@ -282,7 +282,7 @@ export class LocalRuntime implements RuntimeService {
     for (const { record } of this.#sandboxes.values()) {
       if (record.state !== 'ready' || pauseAlive(record)) continue;
       record.state = 'notready';
-      saveRecord(this.#files(record.id), record);
+      noteRecord(this.#context, record);
       this.#emit({ type: 'SandboxChanged', podUid: record.config.uid, id: record.id });
     }
   }

@@ -45,6 +45,7 @@ class Chaos {
   readonly #pods: readonly ChaosPod[];
   readonly #manifest: string;
   readonly #restarts = new Map<string, number>();
+  readonly #names = new Map<string, string>();
   readonly #wrong = new Set<string>();
   #known = new Map<string, Known>();
   /** Uids of Pods whose pause was killed since the last rest. */
@@ -201,6 +202,7 @@ class Chaos {
         if (restartCount < before)
           this.#wrong.add(`${pod.metadata.name}/${name}: restarts ${before}, then ${restartCount}`);
         this.#restarts.set(key, restartCount);
+        this.#names.set(key, `${pod.metadata.name}/${name}`);
         if (pod.spec.restartPolicy === 'Never' && restartCount > 0)
           this.#wrong.add(`${pod.metadata.name}/${name}: restarted, ${restartCount} times`);
       }
@@ -211,7 +213,7 @@ class Chaos {
       const counted = this.#restarts.get(key);
       return counted === undefined || times <= counted + 1
         ? []
-        : [`${key}: ${times} starts, ${counted} restarts told`];
+        : [`${this.#names.get(key)}: ${times} starts, ${counted} restarts told`];
     });
   }
 
@@ -298,7 +300,11 @@ function greetingOf(port: number): Promise<string> {
 t.test('Pods converge, whatever is killed', async (t) => {
   const chance = Chance.given();
   t.comment(`seed ${chance.seed} (PODWIRE_CHAOS_SEED=${chance.seed} repeats it), ${rounds} rounds`);
-  const node = await startNode(t, { podCidr: '10.213.0.0/24', flags: ['--node-name', 'n1'] });
+  const node = await startNode(t, {
+    podCidr: '10.213.0.0/24',
+    flags: ['--node-name', 'n1'],
+    runtime: 'crun',
+  });
   const chaos = new Chaos(t, node, chance);
   const began = Date.now();
   const rests: number[] = [];

@@ -56,14 +56,20 @@ export interface TestNode {
 
 export const allCodes = Array.from({ length: 256 }, (_, code) => code);
 
+export interface NodeOptions {
+  readonly podCidr?: string;
+  readonly flags?: readonly string[];
+  readonly runtime?: TestRuntime;
+  /** What its folders need before it starts; gives back how to undo that, done when it is down. */
+  readonly prepare?: (paths: NodePaths) => Promise<(() => Promise<void>) | void>;
+}
+
 /** Starts a node; it is taken down, and looked for leftovers, when the test ends. podCidr '': of the cluster's range. */
-export async function startNode(
-  t: Test,
-  options: { podCidr?: string; flags?: readonly string[]; runtime?: TestRuntime } = {},
-): Promise<TestNode> {
-  const { podCidr = '10.201.0.0/24', flags = [], runtime = testRuntime } = options;
+export async function startNode(t: Test, options: NodeOptions = {}): Promise<TestNode> {
+  const { podCidr = '10.201.0.0/24', flags = [], runtime = testRuntime, prepare = async () => {} } = options;
   const root = mkdtempSync('/tmp/podwire-e2e-');
   const paths = nodePaths(root);
+  const unprepare = await prepare(paths);
   const names = new Set<string>();
   const before = new Set(netnsNames());
   const containerd = runtime === 'containerd' ? await startContainerd(t, paths.cniConf) : undefined;
@@ -115,6 +121,7 @@ export async function startNode(
     const { exitCode, stdout, stderr } = await podwire(['down', '--pods']);
     // A teardown may not assert any more; what it throws fails the test all the same.
     if (exitCode !== 0) throw new Error(`podwire down --pods: exit code ${exitCode}\n${stdout}${stderr}`);
+    await unprepare?.();
     const left = [...leftovers(paths), ...podNetns(names, before)];
     if (left.length > 0) throw new Error(`left in the kernel:\n${left.join('\n')}`);
     rmSync(root, { recursive: true, force: true });
