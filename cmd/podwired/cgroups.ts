@@ -7,7 +7,7 @@ import {
   ensureCgroup,
   prepareCgroups,
 } from '../../lib/kernel/cgroup.ts';
-import { readIfThere, replaceFile } from '../../lib/kernel/files.ts';
+import { keepFile, readIfThere } from '../../lib/kernel/files.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 
 const file = (paths: NodePaths): string => join(paths.run, 'cgroups.json');
@@ -17,7 +17,7 @@ export async function setUpCgroups(paths: NodePaths): Promise<CgroupPreparation>
   const done = await prepareCgroups(detectCgroups());
   const before = readCgroupPreparation(paths);
   const all = { mounted: [...new Set([...before.mounted, ...done.mounted])] };
-  replaceFile(file(paths), JSON.stringify(all), { durable: false });
+  keepFile(file(paths), JSON.stringify(all), { durable: false });
   ensureCgroup(paths.cgroup, {});
   return done;
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { ClusterFlags } from './cluster-flags.ts';
 import type { ControllerFlags } from './controller-flags.ts';
 import type { RangeFlags } from '../../lib/controllers/cluster-ranges.ts';
-import { readIfThere, replaceFile } from '../../lib/kernel/files.ts';
+import { readIfThere, keepFile } from '../../lib/kernel/files.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import type { DatastoreFlags } from './datastore.ts';
 import type { ResourceFlags } from './resource-flags.ts';
@@ -52,7 +52,7 @@ export function rememberedFlags(paths: NodePaths): Flags | undefined {
 }
 
 export function rememberFlags(paths: NodePaths, flags: Flags): void {
-  replaceFile(file(paths), JSON.stringify(flags));
+  keepFile(file(paths), JSON.stringify(flags));
 }
 
 export function forgetFlags(paths: NodePaths): void {

@@ -12,6 +12,7 @@ import { setCgroupLimits } from '../kernel/cgroup.ts';
 import { diskUsage } from '../kernel/disk.ts';
 import { identify } from '../kernel/process.ts';
 import { readIfThere } from '../kernel/files.ts';
+import { endAbandoned } from './abandoned.ts';
 import { mountRoot, planBundle, warmSeccomp, writeBundle } from './bundle.ts';
 import { attachToContainer, tellConmon } from './attach.ts';
 import { conmonArgv, conmonEnv, parseConmonReport, reopenLogCommand } from './conmon.ts';
@@ -107,6 +108,9 @@ export function createContainerRuntime(options: ContainerRuntimeOptions): Contai
   return new ConmonRuntime(options);
 }
 
+/** After that much time it is looked whether the OCI runtime still lives. */
+const slowCreationMs = 5000;
+
 class ConmonRuntime implements ContainerRuntime {
   readonly #options: ContainerRuntimeOptions;
   readonly #exec: Exec;
@@ -179,7 +183,7 @@ class ConmonRuntime implements ContainerRuntime {
   async #runConmon({ record, files }: Live): Promise<void> {
     const { conmon, paths, startDaemon = startReportingDaemon } = this.#options;
     const { config, id, namespace, podName } = record;
-    const line = await startDaemon({
+    const creation = startDaemon({
       argv: conmonArgv({
         conmon,
         runtime: this.#runtime,
@@ -198,6 +202,8 @@ class ConmonRuntime implements ContainerRuntime {
       outputFile: files.conmonLog,
       cwd: files.bundle, // conmon leaves a file `oom` where it stands
     });
+    const look = setInterval(() => endAbandoned(Number(readIfThere(files.conmonPid) ?? 0)), slowCreationMs);
+    const line = await creation.finally(() => clearInterval(look));
     const report = parseConmonReport(line);
     if ('failure' in report) {
       const [command = ''] = await this.#commandOf(config);

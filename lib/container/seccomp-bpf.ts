@@ -1,7 +1,7 @@
 // Compiles a seccomp profile to the program that the kernel runs, by libseccomp in this process, once a profile.
 // Assumes libseccomp.so.2, which both OCI runtimes need anyway; undefined where it cannot be had. Why: crun compiles
 // the default profile in 12 ms for every container; given the bytes in an annotation it needs none of them.
-import { closeSync, openSync, readFileSync, unlinkSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
 import { type Ffi, loadFfi } from '../exec/ffi.ts';
 import type { SeccompProfile, SeccompRule } from './seccomp.ts';
 
@@ -121,12 +121,26 @@ function actionOf(name: string, errno: number): number {
   return name === 'SCMP_ACT_ERRNO' ? action | errno : action;
 }
 
+/** Bytes: BPF_MAXINSNS instructions. Source: linux/bpf_common.h */
+const longestProgram = 4096 * 8;
+
+/** A program ends with a return, which is not all zeros. */
+function withoutTail(room: Buffer): Buffer {
+  const isEmpty = (end: number): boolean => room.subarray(end - 8, end).every((byte) => byte === 0);
+  let end = room.length;
+  while (end > 0 && isEmpty(end)) end -= 8;
+  return room.subarray(0, end);
+}
+
 function exported(calls: Libseccomp, filter: bigint, scratch: string): Buffer {
   const fd = openSync(scratch, 'w', 0o600);
   try {
+    // libseccomp takes a write that a full disk cut short for a whole one: the room is taken before.
+    const room = Buffer.alloc(longestProgram);
+    if (writeSync(fd, room, 0, room.length, 0) < room.length) throw new Error(`${scratch}: no room`);
     const result = calls.exportBpf(filter, fd);
     if (result !== 0) throw new Error(`seccomp_export_bpf: ${result}`);
-    return readFileSync(scratch);
+    return withoutTail(readFileSync(scratch));
   } finally {
     closeSync(fd);
     unlinkSync(scratch);

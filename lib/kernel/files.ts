@@ -28,6 +28,15 @@ export function replaceFile(
   }
 }
 
+/** As replaceFile, but writes nothing where that text stands already: what is as it should be needs no room on a full disk. */
+export function keepFile(
+  path: string,
+  text: string,
+  options: { mode?: number; durable?: boolean } = {},
+): void {
+  if (readIfThere(path) !== text) replaceFile(path, text, options);
+}
+
 /** The text of a file; undefined where there is none, which `absent` (errnos) may widen. Other failures are thrown. */
 export function readIfThere(path: string, absent: readonly string[] = ['ENOENT']): string | undefined {
   try {

@@ -157,7 +157,10 @@ export class PodSyncer {
     await Promise.all(actions.containersToKill.map((kill) => this.#killContainer(pod, kill)));
     if (actions.containersToKill.some(({ probe }) => probe !== undefined)) return 0;
     const resize = await this.#resizer.apply(state, this.#runtime(pod));
-    if (sandboxId === undefined || actions.containersToStart.length === 0) return resize;
+    if (sandboxId === undefined || actions.containersToStart.length === 0) {
+      await this.#dropStale(state); // a daemon that died may have left that to us
+      return resize;
+    }
     const making = { state, sandboxId, volumes, before };
     const retry = await this.#startContainers(making, actions);
     await this.#dropStale(state);

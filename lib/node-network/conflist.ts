@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatCidr } from '../cni/address.ts';
-import { readIfThere, replaceFile } from '../kernel/files.ts';
+import { readIfThere, keepFile } from '../kernel/files.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { parseRanges, type RangeKind } from './ranges.ts';
 
@@ -102,7 +102,7 @@ export function writeDefaultConflist(
   const own = present.length === 1 && existsSync(file) && readIfThere(file) === readIfThere(copy);
   if (present.length > 0 && !own) return undefined;
   const text = `${JSON.stringify(defaultConflist({ ...network, tag: paths.tag, dataDir: join(paths.cni, 'networks') }), null, 2)}\n`;
-  replaceFile(copy, text);
-  replaceFile(file, text, { mode: 0o644 });
+  keepFile(copy, text);
+  keepFile(file, text, { mode: 0o644 });
   return file;
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type Cidr, contains, formatCidr, overlap, parseCidr } from '../cni/address.ts';
 import { settleAll } from '../exec/errors.ts';
 import type { ExecUntil } from '../exec/run-sync.ts';
-import { readIfThere, replaceFile } from '../kernel/files.ts';
+import { readIfThere, keepFile } from '../kernel/files.ts';
 import type { KernelOptions } from '../kernel/ip.ts';
 import { deleteLink } from '../kernel/link.ts';
 import { nftApply, nftComment, nftList } from '../kernel/nftables.ts';
@@ -79,7 +79,7 @@ export async function ensureNodeNetwork(network: NodeNetwork): Promise<void> {
     // The first answer is the machine's own; after a restart it is our "1" that is read.
     if (former !== undefined) sysctls[key] ??= former;
   }
-  replaceFile(stateFile(paths), JSON.stringify({ sysctls }), { durable: false });
+  keepFile(stateFile(paths), JSON.stringify({ sysctls }), { durable: false });
   await nftApply(text, options);
 }
 
