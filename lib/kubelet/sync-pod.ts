@@ -62,6 +62,7 @@ export class PodSyncer {
       this.#context.status.write(state, this.#runtime(pod));
       try {
         retry = await this.#converge(state);
+        retry = earliest(retry, this.#context.volumes.retryMs(pod.metadata.uid));
         this.#syncProbes(state);
       } catch (error) {
         if (!(error instanceof NotNow)) throw error;

@@ -23,7 +23,7 @@ function container(
   return {
     name,
     image: 'localhost/host',
-    command: ['/bin/sh', '-c', `echo >> /starts/$UID.${name}; ${script}`],
+    command: ['/bin/sh', '-c', `read up _ < /proc/uptime; echo $up >> /starts/$UID.${name}; ${script}`],
     env: [uid],
     volumeMounts: [starts, ...volumeMounts],
     ...fields,
@@ -106,8 +106,10 @@ export const staticChaosPod = (prefix: string, folder: string, generation = 0): 
   return { ...pair!, metadata: { name: `${prefix}-static`, annotations } };
 };
 
-/** How often each container was started: by `uid.container`. */
-export function readStarts(folder: string): Map<string, number> {
+/** When each container was started, in seconds since the boot: by `uid.container`. */
+export function readStarts(folder: string): Map<string, string[]> {
   if (!existsSync(folder)) return new Map();
-  return new Map(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8').length]));
+  return new Map(
+    readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8').trim().split('\n')]),
+  );
 }

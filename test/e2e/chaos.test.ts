@@ -211,9 +211,9 @@ class Chaos {
   #startsTold(): string[] {
     return [...readStarts(this.#starts)].flatMap(([key, times]) => {
       const counted = this.#restarts.get(key);
-      return counted === undefined || times <= counted + 1
+      return counted === undefined || times.length <= counted + 1
         ? []
-        : [`${this.#names.get(key)}: ${times} starts, ${counted} restarts told`];
+        : [`${this.#names.get(key)}: started at ${times.join(', ')} s, ${counted} restarts told`];
     });
   }
 
@@ -269,8 +269,9 @@ class Chaos {
       if (faults.length === 0) return { pods, facts };
     }
     const { stdout } = await this.#node.podwire(['get', 'events']);
+    const log = readFileSync(join(this.#node.paths.logs, 'podwired.log'), 'utf8').split('\n').slice(-60);
     throw new Error(
-      `seed ${this.#chance.seed}, ${what}, after ${limit / 1000} s:\n${faults.join('\n')}\nfaults since the last rest: ${this.#trail.join(' ')}\n${stdout.split('\n').slice(-40).join('\n')}`,
+      `seed ${this.#chance.seed}, ${what}, after ${limit / 1000} s:\n${faults.join('\n')}\nfaults since the last rest: ${this.#trail.join(' ')}\n${stdout.split('\n').slice(-40).join('\n')}\n${readFileSync('/proc/uptime', 'utf8')}${log.join('\n')}`,
     );
   }
 }

@@ -13,7 +13,14 @@ import { type Contents, contentsOf } from './contents.ts';
 import { setUpEmptyDir } from './empty-dir.ts';
 import { setUpHostPath } from './host-path.ts';
 import type { LocalStorageLimits } from '../eviction/local-storage.ts';
-import { type PodVolumes, podDir, VolumeError, volumeDir, type VolumeOnNode } from './volume.ts';
+import {
+  type Payload,
+  type PodVolumes,
+  podDir,
+  VolumeError,
+  volumeDir,
+  type VolumeOnNode,
+} from './volume.ts';
 
 export interface VolumeManagerOptions {
   readonly podsDir: string;
@@ -23,10 +30,14 @@ export interface VolumeManagerOptions {
   readonly limits: LocalStorageLimits;
 }
 
+const unwrittenRetryMs = 5000;
+
 export class VolumeManager {
   readonly #options: VolumeManagerOptions;
   /** Why a volume that stands could not be brought up to date, by Pod uid and volume: told once. */
   readonly #stale = new Map<string, string>();
+  /** Of these, whose new contents are there and could not be written: nothing but time tells when they can. */
+  readonly #unwritten = new Set<string>();
 
   constructor(options: VolumeManagerOptions) {
     this.#options = options;
@@ -48,6 +59,11 @@ export class VolumeManager {
     return volumes;
   }
 
+  /** Milliseconds until a volume should be written again that could not be brought up to date, as on a full disk. */
+  retryMs(podUid: string): number | undefined {
+    return [...this.#unwritten].some((key) => key.startsWith(`${podUid}/`)) ? unwrittenRetryMs : undefined;
+  }
+
   /** Its containers have ended: its volumes change no more. */
   settle(podUid: string): void {
     this.#options.limits.forget(podUid);
@@ -56,7 +72,7 @@ export class VolumeManager {
   /** Unmounts and removes all that a Pod had on the node's disk. Repeatable. */
   async tearDown(podUid: string): Promise<void> {
     this.settle(podUid);
-    for (const key of this.#stale.keys()) if (key.startsWith(`${podUid}/`)) this.#stale.delete(key);
+    for (const key of this.#stale.keys()) if (key.startsWith(`${podUid}/`)) this.#forget(key);
     await tearDownPodDir(this.#options.podsDir, podUid);
   }
 
@@ -76,21 +92,28 @@ export class VolumeManager {
     const { name, path, contents } = volume;
     const key = `${pod.metadata.uid}/${name}`;
     const gid = pod.spec.securityContext?.fsGroup;
+    let payload: Payload | undefined;
     try {
-      const payload = await contents.read();
+      payload = await contents.read();
       makeVolumeDir(path);
       if (contents.inMemory && !listMounts(path).includes(path))
         await mountTmpfs({ target: path, options: 'mode=0755,nosuid,nodev' });
       writeAtomically(path, payload, { gid });
-      this.#stale.delete(key);
+      this.#forget(key);
     } catch (error) {
       const told = new VolumeError(name, messageOf(error), { cause: error });
       if (!isWritten(path)) throw told;
+      if (payload) this.#unwritten.add(key);
       if (this.#stale.get(key) === told.message) return;
       this.#stale.set(key, told.message);
       const { events } = this.#options;
       events.record(pod, { type: 'Warning', reason: 'FailedMount', message: told.message });
     }
+  }
+
+  #forget(key: string): void {
+    this.#stale.delete(key);
+    this.#unwritten.delete(key);
   }
 }
 
