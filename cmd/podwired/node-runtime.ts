@@ -34,14 +34,14 @@ export interface NodeRuntime {
 /** Opens it; what is missing is told before anything is touched. @throws PodwireError RUNTIME_CHANGED, PROGRAM_MISSING; CriError */
 export async function openRuntime(options: RuntimeOptions): Promise<() => Promise<NodeRuntime>> {
   const { paths, log, runtimeEndpoint } = options;
-  const criFolder = join(paths.run, 'cri');
+  const [ownFolder, criFolder] = sandboxFolders(paths);
   if (!runtimeEndpoint) {
     refuseChange(criFolder, 'under a container runtime; start with its --runtime-endpoint');
     const programs = { ociRuntime: needProgram(options.runtime), conmon: needProgram('conmon') };
     for (const name of ['unshare', 'nsenter', 'start-stop-daemon']) needProgram(name);
     return () => localRuntime(options, programs);
   }
-  refuseChange(paths.sandboxes, "under podwire's own runtime; start without --runtime-endpoint");
+  refuseChange(ownFolder, "under podwire's own runtime; start without --runtime-endpoint");
   const { openCri } = await import('../../lib/cri/open.ts');
   const warn = (message: string, error: unknown): void => log.warn(error ? { err: error } : {}, message);
   const { runtime, images, version } = await openCri({ endpoint: runtimeEndpoint, paths, warn });
@@ -49,8 +49,16 @@ export async function openRuntime(options: RuntimeOptions): Promise<() => Promis
   return async () => ({ runtime, images, version, notReady, networkTrace: () => undefined });
 }
 
+/** An entry a Pod: under our own runtime, and under a container runtime. */
+export const sandboxFolders = (paths: NodePaths): [own: string, cri: string] => [
+  paths.sandboxes,
+  join(paths.run, 'cri'),
+];
+
+export const entriesOf = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
+
 function refuseChange(folder: string, how: string): void {
-  const pods = existsSync(folder) ? readdirSync(folder).length : 0;
+  const pods = entriesOf(folder).length;
   if (pods === 0) return;
   throw new PodwireError(
     'RUNTIME_CHANGED',

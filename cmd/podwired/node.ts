@@ -1,6 +1,6 @@
 // The node's part of the daemon, on a server and on an agent alike: cgroups, network, runtime, images, kubelet.
 // Assumes a Client (in process or over HTTP) and one daemon a root. Wiring only; each part decides itself.
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -33,7 +33,7 @@ import { type RunningNodeNetwork, startNodeNetwork } from '../../lib/node-networ
 import { setUpCgroups } from './cgroups.ts';
 import type { Flags } from './flags.ts';
 import { leastOomScore, machineFigures, needProgram, nodeAmounts, nodeDns, nodeIp } from './node-facts.ts';
-import { type NodeRuntime, openRuntime } from './node-runtime.ts';
+import { entriesOf, type NodeRuntime, openRuntime, sandboxFolders } from './node-runtime.ts';
 import { capacityOf, evictionOf } from './resource-flags.ts';
 import { decodeStaticPod } from './static-manifest.ts';
 import { version } from './version.ts';
@@ -226,7 +226,7 @@ const plainLog = (log: Logger): NodeNetworkLog => ({
 export function rangeToLeave(paths: NodePaths, podCidr: string | undefined): string | undefined {
   const former = generatedRanges(paths);
   if (!podCidr || !former || former === parsePodCidr(podCidr).join()) return undefined;
-  const pods = existsSync(paths.sandboxes) ? readdirSync(paths.sandboxes).length : 0;
+  const pods = sandboxFolders(paths).reduce((sum, folder) => sum + entriesOf(folder).length, 0);
   if (pods === 0) return former;
   throw new PodwireError(
     'POD_CIDR_IN_USE',

@@ -12,8 +12,9 @@ import { SpdyConnection, type SpdyStream } from './spdy.ts';
 
 const protocolName = 'v4.channel.k8s.io';
 const upgradeMs = 30_000;
-/** A command that could not be run, in the shells' words. */
-export const cannotRun = 126;
+/** A command that is not there, or could not be run: in the shells' words. */
+export const codeOfFailure = (message: string): number =>
+  /executable file not found|no such file or directory/i.test(message) ? 127 : 126;
 
 /** @throws CriError RUNTIME_FAILED when the server refuses */
 export async function openRemoteExec(
@@ -111,7 +112,8 @@ export function exitOf(text: string): { code: number; message: string } {
   if (status.status === 'Success') return { code: 0, message: '' };
   const code = status.details?.causes?.find(({ reason }) => reason === 'ExitCode')?.message;
   if (status.reason === 'NonZeroExitCode' && code !== undefined) return { code: Number(code), message: '' };
-  return { code: cannotRun, message: status.message ?? text };
+  const message = status.message ?? text;
+  return { code: codeOfFailure(message), message };
 }
 
 interface Cause {

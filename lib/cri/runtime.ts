@@ -20,6 +20,7 @@ import type {
   RuntimeService,
 } from '../container/cri.ts';
 import { ContainerError } from '../container/errors.ts';
+import { readSeccompFile } from '../container/seccomp-file.ts';
 import { stopSignalNumber } from '../container/stop-signal.ts';
 import { ExecError, messageOf, PodwireError } from '../exec/errors.ts';
 import type { StepClock } from '../exec/step-clock.ts';
@@ -30,7 +31,7 @@ import { hostsFile } from '../sandbox/etc-files.ts';
 import { podCgroup } from '../sandbox/sandbox.ts';
 import { CriError, type CriConnection } from './connection.ts';
 import type { CriImages } from './images.ts';
-import { cannotRun, openRemoteExec } from './remote-exec.ts';
+import { codeOfFailure, openRemoteExec } from './remote-exec.ts';
 import { openRemotePort } from './remote-port.ts';
 import {
   containerRequest,
@@ -183,6 +184,9 @@ export class CriRuntime implements RuntimeService {
       unified: detectCgroups().mode === 'v2',
     });
     try {
+      const { seccomp, seccompPath } = config.security;
+      // The runtime reads it, too, and passes over what it does not understand.
+      if (seccomp === 'Localhost' && seccompPath !== undefined) readSeccompFile(seccompPath);
       const { containerId } = await clock.step(`create ${config.name}`, () =>
         this.#connection.call('CreateContainer', { podSandboxId: sandboxId, ...request }),
       );
@@ -418,6 +422,6 @@ function execFailure(error: unknown, argv: readonly string[]): ExecSyncResult {
   if (code === 'RUNTIME_CANCELLED')
     throw new ExecError('EXEC_ABORTED', `${argv[0]}: given up`, { argv, cause: error });
   if (/OCI runtime exec failed|failed to start exec/.test(message))
-    return { exitCode: cannotRun, output: `${readable(message)}\n` };
+    return { exitCode: codeOfFailure(message), output: `${readable(message)}\n` };
   throw error;
 }

@@ -190,7 +190,7 @@ async function oneLife(t: Test, node: TestNode): Promise<void> {
       '300000',
       'all of standard input, and its end',
     );
-    t.not((await node.podwire(['exec', 'web', '-c', 'b', '--', '/no/such'])).exitCode, 0);
+    t.equal((await node.podwire(['exec', 'web', '-c', 'b', '--', '/no/such'])).exitCode, 127);
     await sh('kill 1');
     const again = await node.until('web', (p) => isRunning(p) && statusOf(p, 'b')?.restartCount === 1);
     t.match(statusOf(again, 'b')?.lastState?.terminated, { exitCode: 0, reason: 'Completed' });
