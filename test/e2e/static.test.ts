@@ -56,7 +56,7 @@ t.test('static Pods follow their files', async (t) => {
     mkdirSync(ran);
     pod.spec.volumes = [{ name: 'ran', hostPath: { path: ran } }];
     pod.spec.containers[0]!.volumeMounts = [{ name: 'ran', mountPath: '/ran' }];
-    writeFileSync(once, stringify(pod));
+    writeFileSync(once, node.fitted(stringify(pod)));
     await node.until('once-n1', (found) => found?.status?.phase === 'Succeeded');
     await node.kill9();
     await node.up();
