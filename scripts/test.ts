@@ -20,11 +20,13 @@ interface Phase {
   readonly timeout: number;
 }
 
-const phases: readonly Phase[] = [
-  { name: 'unit', folder: 'test/unit', needsRoot: false, jobs: 2, timeout: 120 },
-  { name: 'kernel', folder: 'test/kernel', needsRoot: true, jobs: 1, timeout: 300 },
-  { name: 'e2e', folder: 'test/e2e', needsRoot: true, jobs: 1, timeout: 600 },
-];
+const unit: Phase = { name: 'unit', folder: 'test/unit', needsRoot: false, jobs: 2, timeout: 120 };
+const kernel: Phase = { name: 'kernel', folder: 'test/kernel', needsRoot: true, jobs: 1, timeout: 300 };
+const e2e: Phase = { name: 'e2e', folder: 'test/e2e', needsRoot: true, jobs: 1, timeout: 600 };
+const cluster: Phase = { name: 'cluster', folder: 'test/cluster', needsRoot: true, jobs: 1, timeout: 600 };
+
+/** One step after another; the lanes of a step side by side, for much of the time they wait. Only e2e uses the machine's own network. */
+const steps: readonly (readonly (readonly Phase[])[])[] = [[[unit]], [[e2e], [kernel, cluster]]];
 
 interface Count {
   passed: number;
@@ -33,31 +35,34 @@ interface Count {
 }
 
 const total: Count = { passed: 0, failed: 0, skipped: 0 };
-let running: ChildProcess | undefined;
+const isRoot = process.getuid?.() === 0;
+const running = new Set<ChildProcess>();
 for (const name of ['SIGINT', 'SIGTERM'] as const)
   process.once(name, () => {
-    running?.kill(name);
+    for (const child of running) child.kill(name);
     process.exitCode = 130;
   });
 
 async function main(chosen: readonly string[]): Promise<void> {
-  const root = process.getuid?.() === 0;
-  const undo = root ? hybridMounts(say) : () => {};
+  const undo = isRoot ? hybridMounts(say) : () => {};
   const before = machineState();
-  for (const phase of phases) {
-    const files = filesOf(phase, chosen);
-    if (files.length === 0) continue;
-    if (phase.needsRoot && !root)
-      say(`${phase.name}: ${files.length} files not run: they need root (sudo npm test)`);
-    else await runPhase(phase, files);
-    if (process.exitCode === 130) break;
-  }
-  if (root) await checkLeftOvers(before);
+  for (const lanes of steps) await Promise.all(lanes.map((lane) => runLane(lane, chosen)));
+  if (isRoot) await checkLeftOvers(before);
   undo();
   if (total.failed > 0 && process.exitCode === undefined) process.exitCode = 1;
   if (total.passed + total.failed === 0) process.exitCode ??= 1;
   const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : '';
   process.stdout.write(`${total.passed} passed, ${total.failed} failed${skipped}\n`);
+}
+
+async function runLane(lane: readonly Phase[], chosen: readonly string[]): Promise<void> {
+  for (const phase of lane) {
+    const files = filesOf(phase, chosen);
+    if (files.length === 0 || process.exitCode === 130) continue;
+    if (phase.needsRoot && !isRoot)
+      say(`${phase.name}: ${files.length} files not run: they need root (sudo npm test)`);
+    else await runPhase(phase, files);
+  }
 }
 
 function filesOf(phase: Phase, chosen: readonly string[]): string[] {
@@ -70,7 +75,7 @@ function filesOf(phase: Phase, chosen: readonly string[]): string[] {
 /** Runs tap over the files and reads its TAP as it comes. */
 async function runPhase(phase: Phase, files: readonly string[]): Promise<void> {
   const began = performance.now();
-  const start: Count = { ...total };
+  const count: Count = { passed: 0, failed: 0, skipped: 0 };
   say(`${phase.name}: ${files.length} files`);
   mkdirSync(join(repo, 'dist'), { recursive: true });
   const flags = [
@@ -84,7 +89,7 @@ async function runPhase(phase: Phase, files: readonly string[]): Promise<void> {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, PATH: `${join(repo, 'node_modules/.bin')}:${process.env.PATH}`, FORCE_COLOR: '0' },
   });
-  running = child;
+  running.add(child);
   const log = createWriteStream(join(repo, `dist/test-${phase.name}.tap`));
   child.stdout.pipe(log);
   const errors: Buffer[] = [];
@@ -92,33 +97,31 @@ async function runPhase(phase: Phase, files: readonly string[]): Promise<void> {
   const exit = new Promise<number>((resolve) =>
     child.on('close', (code, signal) => resolve(signal ? 1 : (code ?? 1))),
   );
-  await countTap(child.stdout);
+  await countTap(child.stdout, count);
   const code = await exit;
-  running = undefined;
-  const failed = total.failed - start.failed;
-  if (code !== 0 && failed === 0) {
-    total.failed++;
-    say(`tap ended with exit code ${code}, though no test failed:`);
+  running.delete(child);
+  if (code !== 0 && count.failed === 0) {
+    count.failed++;
+    say(`${phase.name}: tap ended with exit code ${code}, though no test failed:`);
   }
   if (code !== 0)
     process.stdout.write(Buffer.concat(errors).toString('utf8').split('\n').slice(-60).join('\n'));
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
-  say(
-    `${phase.name}: ${total.passed - start.passed} passed, ${total.failed - start.failed} failed (${seconds} s)`,
-  );
+  say(`${phase.name}: ${count.passed} passed, ${count.failed} failed (${seconds} s)`);
+  for (const key of ['passed', 'failed', 'skipped'] as const) total[key] += count[key];
 }
 
 /** Adds up the assertions (a subtest's own line is not one), prints files and failures. */
-async function countTap(stream: NodeJS.ReadableStream): Promise<void> {
+async function countTap(stream: NodeJS.ReadableStream, count: Count): Promise<void> {
   const parser = new Parser();
-  parser.on('pass', () => total.passed++);
+  parser.on('pass', () => count.passed++);
   parser.on('fail', (result: Result) => {
-    total.failed++;
+    count.failed++;
     process.stdout.write(failureText(result));
   });
   for (const event of ['skip', 'todo'] as const)
     parser.on(event, (result: Result) => {
-      total.skipped++;
+      count.skipped++;
       const reason = result.skip || result.todo;
       say(`  ${event} ${result.fullname || result.name}${typeof reason === 'string' ? `: ${reason}` : ''}`);
     });

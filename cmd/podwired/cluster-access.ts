@@ -228,7 +228,7 @@ export class ClusterAccess implements ClusterFace {
     if (found && stillGood(found.cert, ca, []) && isOf(found.cert, nodeName)) return found;
     const key = newKey();
     const pair = {
-      cert: await nodeCertificate({ ca, lifeMs: 10 * yearMs, publicKey: key }, nodeName),
+      cert: await nodeCertificate({ ca, lifeMs: 10 * yearMs, publicKey: key }, { name: nodeName }),
       key,
     };
     writeKeyPair(file, pair);

@@ -72,7 +72,7 @@ export class HttpClient implements Client {
           : { resourceVersion };
       const query = queryText({ ...selectorsOf(options), watch: true, allowWatchBookmarks: true, ...from });
       try {
-        const response = await this.#transport.open({
+        const response = await this.#transport.openWatch({
           method: 'GET',
           path: collectionPath(resource, options.namespace) + query,
           signal,

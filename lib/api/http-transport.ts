@@ -18,6 +18,8 @@ export interface ServersTarget {
   /** HOST:PORT each. */
   readonly servers: () => readonly string[];
   readonly credentials: () => Credentials;
+  /** So long may a watch say nothing; 150 s unless told. */
+  readonly watchSilenceMs?: number;
 }
 
 export type Target = { readonly socketPath: string } | { readonly url: string } | ServersTarget;
@@ -45,6 +47,8 @@ export const wasNotSent = ({ code, syscall }: NodeJS.ErrnoException): boolean =>
   unreachable.includes(code ?? '') && syscall !== 'read' && syscall !== 'write';
 const connectMs = 3000;
 const answerMs = 20_000;
+/** A server tells each watch its progress once a minute. */
+const watchSilenceMs = 150_000;
 
 export class HttpTransport {
   readonly #target: Target;
@@ -63,6 +67,19 @@ export class HttpTransport {
     const code = response.statusCode ?? 0;
     if (code >= 200 && code < 300) return response;
     throw failureOf(code, await readText(response));
+  }
+
+  /** As open; a server that hangs, and would leave a watch waiting for ever, is turned away from. */
+  async openWatch(request: HttpRequest): Promise<IncomingMessage> {
+    const target = this.#target;
+    const response = await this.open(request);
+    if (!('servers' in target)) return response;
+    const ms = target.watchSilenceMs ?? watchSilenceMs;
+    response.setTimeout(ms, () => {
+      this.turnAway();
+      response.destroy(Object.assign(new Error(`nothing told for ${ms / 1000} s`), { code: 'ESILENT' }));
+    });
+    return response;
   }
 
   async text(request: HttpRequest): Promise<string> {

@@ -31,8 +31,8 @@ declare module 'fastify' {
   }
 }
 
-/** Refuses by throwing ApiError Forbidden. */
-export type AuthorizeNode = (node: string, attributes: Attributes) => Promise<void>;
+/** Refuses by throwing ApiError Forbidden. Without `attributes`: what is every node's. */
+export type AuthorizeNode = (user: User, attributes?: Attributes) => Promise<void>;
 
 /** `isAllowedAll`: who may use every route. */
 export function addAccess(
@@ -55,13 +55,13 @@ async function check(
   const user = mustBeSomebody(requestUser(request));
   if (access === 'users' || isAllowedAll(user)) return;
   const node = nodeOf(user);
-  if (access === 'nodes' && node !== undefined) return;
+  if (access === 'nodes' && node !== undefined) return authorizeNode(user);
   if (typeof access === 'string' || node === undefined)
     throw new ApiError(
       'Forbidden',
       `"${user.name}" may not ${request.method} ${request.url.split('?')[0]}: ask on a server of the cluster`,
     );
-  await authorizeNode(node, attributesOf(request, access));
+  await authorizeNode(user, attributesOf(request, access));
 }
 
 export function mustBeSomebody(user: User | undefined): User {

@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { ApiError } from '../api/errors.ts';
-import { clockText, groups, type Identity, nodeUserPrefix } from '../pki/certificate.ts';
+import { clockText, groups, type Identity, nodeUidPrefix, nodeUserPrefix } from '../pki/certificate.ts';
 import { identityOfPeer } from '../pki/peer.ts';
 
 export type User = Identity;
@@ -44,5 +44,9 @@ export function nodeOf(user: User | undefined): string | undefined {
   if (!user?.groups.includes(groups.nodes) || !user.name.startsWith(nodeUserPrefix)) return undefined;
   return user.name.slice(nodeUserPrefix.length);
 }
+
+/** The Node object that the certificate is of; undefined where it names none. */
+export const nodeUidOf = ({ groups }: User): string | undefined =>
+  groups.find((group) => group.startsWith(nodeUidPrefix))?.slice(nodeUidPrefix.length);
 
 export const isMaster = (user: User | undefined): boolean => user?.groups.includes(groups.masters) ?? false;

@@ -7,7 +7,7 @@ import type { Client } from '../api/client.ts';
 import { ApiError, isReason } from '../api/errors.ts';
 import { dnsSubdomainFault } from '../api/names.ts';
 import type { Node } from '../api/types.ts';
-import { groups, type KeyPair, nodeUserPrefix } from '../pki/certificate.ts';
+import { groups, type KeyPair, nodeUidPrefix, nodeUserPrefix } from '../pki/certificate.ts';
 import { issueCertificate, keyOfRequest } from '../pki/issue.ts';
 import { checkToken } from './tokens.ts';
 
@@ -44,8 +44,8 @@ export async function joinNode({ client, ca, lifeMs }: Joiner, given: unknown): 
   const asked = readJoin(given);
   await checkToken(client, asked);
   const publicKey = await keyOfRequest(asked.request).catch(asBadRequest);
-  await claim(client, asked);
-  return nodeCertificate({ ca, lifeMs, publicKey }, asked.name);
+  const { metadata } = await claim(client, asked);
+  return nodeCertificate({ ca, lifeMs, publicKey }, metadata);
 }
 
 /** The same node's next certificate. @throws ApiError BadRequest */
@@ -54,27 +54,28 @@ export async function renewNode(
   { name, request }: { name: string; request: unknown },
 ): Promise<string> {
   const publicKey = await keyOfRequest(request).catch(asBadRequest);
-  await client.get('nodes', { name }); // one that was removed is of the cluster no more
-  return nodeCertificate({ ca, lifeMs, publicKey }, name);
+  const { metadata } = await client.get('nodes', { name }); // one that was removed is of the cluster no more
+  return nodeCertificate({ ca, lifeMs, publicKey }, metadata);
 }
 
 /** Without names of hosts: a node chooses its name and address, and kubectl would take it for a server that has them. */
 export function nodeCertificate(
   { ca, lifeMs, publicKey }: { ca: KeyPair; lifeMs: number; publicKey: string },
-  name: string,
+  { name, uid }: { name: string; uid?: string },
 ): Promise<string> {
-  const identity = { name: `${nodeUserPrefix}${name}`, groups: [groups.nodes] };
+  const own = uid === undefined ? [] : [`${nodeUidPrefix}${uid}`];
+  const identity = { name: `${nodeUserPrefix}${name}`, groups: [groups.nodes, ...own] };
   return issueCertificate(ca, { identity, publicKey, lifeMs, hosts: [] });
 }
 
 /** Makes name and address that machine's, or refuses. */
-async function claim(client: Client, { name, address, machineId, podCidrs }: JoinRequest): Promise<void> {
+async function claim(client: Client, { name, address, machineId, podCidrs }: JoinRequest): Promise<Node> {
   const machine = hashOf(machineId);
   const mine = ({ metadata }: Node): boolean => metadata.annotations?.[machineAnnotation] === machine;
   const holder = (items: readonly Node[]): Node | undefined =>
-    items.find((node) => node.metadata.name !== name && addressOf(node) === address && !mine(node));
+    items.find((node) => node.metadata.name !== name && addressOf(node) === address);
   const taken = holder((await client.list('nodes')).items);
-  if (taken) throw addressTaken(address, taken);
+  if (taken) throw mine(taken) ? nameLeft(taken) : addressTaken(address, taken);
   const metadata = { name, annotations: { [machineAnnotation]: machine } };
   const spec = podCidrs ? { podCIDR: podCidrs[0], podCIDRs: [...podCidrs] } : {};
   let made: Node;
@@ -87,12 +88,12 @@ async function claim(client: Client, { name, address, machineId, podCidrs }: Joi
   } catch (error) {
     if (!isReason(error, 'AlreadyExists')) throw error;
     const found = await client.get('nodes', { name });
-    if (mine(found)) return;
+    if (mine(found)) return found;
     throw nameTaken(name, found);
   }
   // Of two that came at once with one address at least one sees the other now: the younger gives way, or both do.
   const rival = holder((await client.list('nodes')).items);
-  if (!rival || rival.metadata.creationTimestamp > made.metadata.creationTimestamp) return;
+  if (!rival || rival.metadata.creationTimestamp > made.metadata.creationTimestamp) return made;
   await client.delete('nodes', { name }, { preconditions: { uid: made.metadata.uid } });
   throw addressTaken(address, rival);
 }
@@ -101,6 +102,13 @@ const nameTaken = (name: string, node: Node): ApiError =>
   new ApiError(
     'Conflict',
     `the name "${name}" is another machine's (at ${addressOf(node) ?? 'an unknown address'}): give another one with --node-name, or remove that node first (podwire node remove ${name})`,
+  );
+
+/** Two Nodes of one machine: the network would go to the one that is not there any more. */
+const nameLeft = ({ metadata: { name } }: Node): ApiError =>
+  new ApiError(
+    'Conflict',
+    `this machine is node "${name}" of the cluster: join by that name (--node-name ${name}), or remove that node first (podwire node remove ${name})`,
   );
 
 const addressTaken = (address: string, { metadata: { name } }: Node): ApiError =>

@@ -7,6 +7,7 @@ import { type DataResource, referencesOf } from '../api/pod-references.ts';
 import type { Pod, Resource } from '../api/types.ts';
 import { notFoundError } from './api-errors.ts';
 import type { Attributes, AuthorizeNode } from './access.ts';
+import { nodeOf, nodeUidOf } from './authn.ts';
 
 /** Lookups that the decision needs. */
 export interface Graph {
@@ -67,8 +68,10 @@ export async function mayNode(node: string, asked: Attributes, graph: Graph): Pr
 
 export function nodeAuthorizer(client: Pick<Client, 'get' | 'list'>): AuthorizeNode {
   const graph = graphOf(client);
-  return async (node, asked) => {
-    if (await mayNode(node, asked, graph)) return;
+  return async (user, asked) => {
+    const node = nodeOf(user) ?? '';
+    await refuseFormer(client, node, nodeUidOf(user));
+    if (asked === undefined || (await mayNode(node, asked, graph))) return;
     const { verb, resource, subresource, namespace, name } = asked;
     if (resource === 'nodes' && verb === 'create')
       throw new ApiError(
@@ -85,6 +88,25 @@ export function nodeAuthorizer(client: Pick<Client, 'get' | 'list'>): AuthorizeN
       { kind: resource, ...(name ? { name } : {}) },
     );
   };
+}
+
+/** A machine that was removed, and whose name another has now, still holds its certificate: it is not that one. */
+async function refuseFormer(
+  client: Pick<Client, 'get'>,
+  name: string,
+  uid: string | undefined,
+): Promise<void> {
+  if (uid === undefined) return;
+  const now = await client.get('nodes', { name }).catch(unlessAbsent);
+  if (now === undefined || now.metadata.uid === uid) return;
+  throw new ApiError(
+    'Forbidden',
+    `node "${name}" was removed, and has been made anew since: join again with a new token (podwire token create), by another name if it is another machine's now`,
+  );
+}
+
+function unlessAbsent(error: unknown): undefined {
+  if (!isReason(error, 'NotFound')) throw error;
 }
 
 const isAbsent = async (graph: Graph, { namespace = 'default', name }: ObjectKey): Promise<boolean> =>

@@ -258,6 +258,13 @@ export class Registry implements Client {
       throw new ApiError('Invalid', 'Binding is invalid: target.name: Required value');
     await this.#table.retry('pods', key, async (old) => {
       const pod = this.#table.decode(old) as Pod;
+      checkPreconditions('pods', pod, { uid: binding.metadata?.uid }); // another one of that name was not looked at
+      if (pod.metadata.deletionTimestamp)
+        throw conflictError(
+          'pods',
+          key.name,
+          `pod ${key.name} is being deleted, cannot be assigned to a host`,
+        );
       if (pod.spec.nodeName)
         throw conflictError(
           'pods',

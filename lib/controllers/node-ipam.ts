@@ -12,7 +12,9 @@ import type { Client } from '../api/client.ts';
 import { ApiError, isReason } from '../api/errors.ts';
 import { dnsSubdomainFault } from '../api/names.ts';
 import type { ConfigMap, Node } from '../api/types.ts';
-import { formatCidr } from '../cni/address.ts';
+import { type Cidr, contains, formatCidr, parseCidr, parseIp } from '../cni/address.ts';
+import { messageOf } from '../exec/errors.ts';
+import { parsePodCidr } from '../node-network/conflist.ts';
 import type { NodeRange } from './cluster-ranges.ts';
 import {
   type FullRange,
@@ -164,13 +166,16 @@ export const admitNodeSubnets =
     const { client, ipam } = late();
     if (operation === 'UPDATE') {
       const before = (old as Node).spec?.podCIDRs ?? [];
-      if (wanted.length > 0 && wanted.join() !== before.join()) await ipam.occupy(node.metadata, wanted);
+      if (wanted.length === 0 || wanted.join() === before.join()) return;
+      await checkByHand(client, node, wanted);
+      await ipam.occupy(node.metadata, wanted);
       return;
     }
     // Nothing is set aside for an object that cannot be created: its entry may be another one's.
     const { name } = node.metadata;
     if (dnsSubdomainFault(name) || (await isThere(client, name))) return;
     if (wanted.length > 0) {
+      await checkByHand(client, node, wanted);
       await ipam.occupy(node.metadata, wanted);
       setSubnets(node, wanted);
       return;
@@ -178,6 +183,33 @@ export const admitNodeSubnets =
     const subnets = await ipam.allocate(node.metadata);
     if (!('full' in subnets)) setSubnets(node, subnets);
   };
+
+/**
+ * All nodes send what is for a subnet to its node: one with the machines' own addresses in it would cut them off, or have
+ * their traffic. @throws ApiError BadRequest, Conflict
+ */
+async function checkByHand(client: Client, node: Node, wanted: readonly string[]): Promise<void> {
+  const who = `node ${JSON.stringify(node.metadata.name)}`;
+  const subnets = parseByHand(who, wanted);
+  for (const { metadata, status } of [node, ...(await client.list('nodes')).items])
+    for (const { type, address } of status?.addresses ?? []) {
+      const ip = type === 'InternalIP' ? parseIp(address) : undefined;
+      const subnet = ip && subnets.find((each) => contains(each, ip));
+      if (subnet)
+        throw new ApiError(
+          'Conflict',
+          `${who}: subnet ${formatCidr(subnet)} holds the address ${address} of node ${JSON.stringify(metadata.name)}: give one that no machine is in with --pod-cidr`,
+        );
+    }
+}
+
+function parseByHand(who: string, wanted: readonly string[]): Cidr[] {
+  try {
+    return parsePodCidr(wanted.join()).flatMap((text) => parseCidr(text) ?? []);
+  } catch (error) {
+    throw new ApiError('BadRequest', `${who}: ${messageOf(error)}`);
+  }
+}
 
 async function isThere(client: Client, name: string): Promise<boolean> {
   try {

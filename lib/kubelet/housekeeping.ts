@@ -33,7 +33,12 @@ export async function housekeeping(options: HousekeepingOptions): Promise<void> 
   );
 }
 
-async function removeOrphanedSandboxes({ runtime, log, isKnown }: HousekeepingOptions): Promise<void> {
+/** What cannot be removed is told. */
+export async function removeOrphanedSandboxes({
+  runtime,
+  log,
+  isKnown,
+}: Pick<HousekeepingOptions, 'runtime' | 'log' | 'isKnown'>): Promise<void> {
   for (const sandbox of runtime.listPodSandboxes().filter(({ uid }) => !isKnown(uid))) {
     const about = { sandbox: sandbox.id, pod: sandbox.name, namespace: sandbox.namespace };
     log.info(about, 'removing orphaned sandbox');

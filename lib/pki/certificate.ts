@@ -28,6 +28,8 @@ export const groups = {
 } as const;
 
 export const nodeUserPrefix = 'system:node:';
+/** A group of one: the Node object that a node's certificate was made for, by its uid. */
+export const nodeUidPrefix = 'podwire:node-uid:';
 /** Certificates begin so long before they are made: clocks that differ less are no fault. */
 export const clockToleranceMs = 300_000;
 /** Longest validity of what is issued unless told: a year; and of the CA: ten. */

@@ -120,6 +120,21 @@ t.test('joining', async (t) => {
   t.equal(subjectAltName, undefined, 'kubectl takes a node for no server, whatever it calls itself');
   t.same(keyUsage, ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2'], 'servers still speak to it');
 
+  await registry.delete('nodes', { name: 'two' });
+  const other = await join({ machineId: machine('4') });
+  for (const call of [
+    () => client.get('nodes', { name: 'two' }),
+    () => client.list('pods', { fieldSelector: 'spec.nodeName=two' }),
+    () => client.request('GET', '/podwire/v1/cluster'),
+    () => client.request('POST', '/podwire/v1/renew', { request: '' }),
+  ])
+    await t.rejects(
+      call(),
+      { code: 'Forbidden', message: /"two" was removed/ },
+      "its name is another machine's",
+    );
+  t.equal((await as(other.credentials).get('nodes', { name: 'two' })).metadata.name, 'two');
+
   const expired = await createToken(registry, { ttlMs: 1000, now: Date.now() - 5000 });
   const otherHash = hashOfCertificate((await createCa()).cert);
   const hour = 3_600_000;
@@ -170,6 +185,11 @@ t.test('joining', async (t) => {
       { code: 'JOIN_REFUSED', message: /address 127\.0\.0\.1 is that of node "two".*--node-ip/ },
     ],
     [
+      'by another name the machine that is there',
+      () => join({ name: 'three', machineId: machine('4') }),
+      { code: 'JOIN_REFUSED', message: /this machine is node "two" of the cluster.*--node-name two/ },
+    ],
+    [
       'a name that is none',
       () => join({ name: '../two' }),
       { code: 'JOIN_REFUSED', message: /name: expected a DNS name/ },
@@ -187,6 +207,23 @@ t.test('joining', async (t) => {
   );
   const { items } = await registry.list('secrets', { namespace: 'kube-system' });
   t.notOk(JSON.stringify(items).includes(Buffer.from(secret).toString('base64')), 'the secret is not kept');
+});
+
+t.test('a watch of a server that hangs ends', async (t) => {
+  const { server, issue } = await startCluster(t);
+  const credentials = await issue({ identity: { name: 'a', groups: [groups.masters] } });
+  const client = new HttpClient({
+    servers: () => [server],
+    credentials: () => credentials,
+    watchSilenceMs: 200,
+  });
+  t.teardown(() => client.close());
+  const { resourceVersion } = await client.list('pods');
+  const watch = client.watch('pods', { resourceVersion, signal: AbortSignal.timeout(10_000) });
+  await t.rejects(watch[Symbol.asyncIterator]().next(), {
+    code: 'ServiceUnavailable',
+    message: /nothing told for 0.2 s/,
+  });
 });
 
 t.test('strangers hold nothing for long', async (t) => {

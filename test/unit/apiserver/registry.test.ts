@@ -174,6 +174,8 @@ t.test('binding', async (t) => {
     target: { name },
   });
   await t.rejects(registry.bind({ name: 'web' }, binding('')), { code: 'Invalid' });
+  const former = { ...binding('n2'), metadata: { name: 'web', uid: 'of-one-before' } };
+  await t.rejects(registry.bind({ name: 'web' }, former), { code: 'Conflict', message: /UID/ });
   await registry.bind({ name: 'web' }, binding('n1'));
   t.match(await registry.get('pods', { name: 'web' }), {
     spec: { nodeName: 'n1' },

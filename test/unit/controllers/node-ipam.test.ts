@@ -90,6 +90,17 @@ t.test('a Node has its subnet when it is created; given by hand it is kept', asy
     { code: 'Conflict', message: /of node "c"/ },
     'a change is judged too',
   );
+  await registry.updateStatus('nodes', {
+    ...(await registry.get('nodes', { name: 'a' })),
+    status: { addresses: [{ type: 'InternalIP', address: '192.168.56.10' }] },
+  });
+  for (const [wanted, code, message] of [
+    ['192.168.56.0/25', 'Conflict', /"d": subnet 192\.168\.56\.0\/25 holds the address .*\.10 of node "a"/],
+    ['10.9.0.1/24', 'BadRequest', /"d": .*did you mean 10\.9\.0\.0\/24/],
+    ['anything', 'BadRequest', /expected a network/],
+    ['127.0.0.0/8', 'BadRequest', /loopback/],
+  ] as const)
+    await t.rejects(join(registry, 'd', { podCIDRs: [wanted] }), { code, message }, wanted);
   await registry.patch('nodes', { name: 'b' }, { spec: { podCIDRs: ['10.9.0.0/24'] } });
   t.same(subnetsOf([await join(registry, 'e')])[0], '10.244.1.0/24', 'what b left is free');
   await t.rejects(join(registry, 'a'), { code: 'AlreadyExists' });

@@ -11,7 +11,7 @@ import { changeFaults, makeLab, removeLab, restartMachine } from '../../lib/lab/
 import { inside, powerOff } from '../../lib/lab/machine.ts';
 import type { Faults } from '../../lib/lab/faults.ts';
 import { findMachine, type LabPlan } from '../../lib/lab/plan.ts';
-import { allCodes, leftovers, netnsNames, processesOf, sleep } from './harness.ts';
+import { allCodes, leftovers, netnsNames, processesOf, sleep } from '../e2e/harness.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
 
 const repo = join(import.meta.dirname, '../..');

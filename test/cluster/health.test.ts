@@ -5,7 +5,7 @@ import type { NetworkStatus } from '../../lib/node-network/health/health.ts';
 import type { Cause } from '../../lib/node-network/health/diagnose.ts';
 import { run } from '../../lib/exec/exec.ts';
 import type { Pod } from '../../lib/api/types.ts';
-import { hostPod, isRunning, sleep, sleeper } from './harness.ts';
+import { hostPod, isRunning, sleep, sleeper } from '../e2e/harness.ts';
 import { startLab } from './lab.ts';
 
 const largePod = (cpu: number): object => {

@@ -3,7 +3,7 @@
 import t from 'tap';
 import { cut, heal } from '../../lib/lab/faults.ts';
 import { asker, faultsFrom, ipsOf, onNode, server, startFlow, untilEveryPair } from './flat-network.ts';
-import { isRunning, sleep } from './harness.ts';
+import { isRunning, sleep } from '../e2e/harness.ts';
 import { startLab } from './lab.ts';
 
 for (const [at, backend] of ['vxlan', 'host-gw'].entries())

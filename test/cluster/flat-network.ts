@@ -1,7 +1,7 @@
 // Programs that Pods of the cluster tests run: servers and askers of every pair, and a TCP flow that must not break.
 // Assumes python3 in the image (localhost/host). A pair costs five requests a family.
 import type { Pod } from '../../lib/api/types.ts';
-import { hostPod, isRunning, sleep } from './harness.ts';
+import { hostPod, isRunning, sleep } from '../e2e/harness.ts';
 import type { TestLab } from './lab.ts';
 
 /** http and udp on both families; each answer tells who asked, and sends back as many bytes as came. */

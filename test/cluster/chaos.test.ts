@@ -7,16 +7,16 @@ import type { Pod } from '../../lib/api/types.ts';
 import { allReady } from '../../lib/lab/cluster.ts';
 import { cut, heal } from '../../lib/lab/faults.ts';
 import { findMachine } from '../../lib/lab/plan.ts';
-import { Chance, faultsAtRest } from './chaos.ts';
+import { Chance, faultsAtRest } from '../e2e/chaos.ts';
 import { onNode, server, startFlow, untilEveryPair } from './flat-network.ts';
-import { isRunning, sleep } from './harness.ts';
-import type { KernelFacts } from './kernel-facts.ts';
+import { isRunning, sleep } from '../e2e/harness.ts';
+import type { KernelFacts } from '../e2e/kernel-facts.ts';
 import { startLab, type TestLab } from './lab.ts';
 
 const seconds = Number(process.env.PODWIRE_CHAOS_SECONDS ?? 40);
 const nodes = ['node1', 'node2', 'node3', 'node4'] as const;
 const podOf = (node: string): string => `on-${node}`;
-const factsProgram = join(import.meta.dirname, 'kernel-facts.ts');
+const factsProgram = join(import.meta.dirname, '../e2e/kernel-facts.ts');
 
 type Fault = keyof typeof weights;
 const weights = {

@@ -5,7 +5,7 @@ import type { Pod } from '../../lib/api/types.ts';
 import { HttpClient } from '../../lib/api/http-client.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
 import { startEtcd, whyNoEtcd } from '../etcd/cluster.ts';
-import { hostPod, isRunning, sleep, sleeper } from './harness.ts';
+import { hostPod, isRunning, sleep, sleeper } from '../e2e/harness.ts';
 import { bareLab } from './lab.ts';
 
 const skip = whyNoEtcd();

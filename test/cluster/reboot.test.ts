@@ -8,15 +8,15 @@ import type { Pod } from '../../lib/api/types.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
 import { runtimeUid } from '../../lib/kubelet/layout.ts';
 import { findMachine } from '../../lib/lab/plan.ts';
-import { Chance, faultsAtRest, isOver, isReady, netnsOf, statusesOf } from './chaos.ts';
-import { type ChaosPod, chaosPods, staticChaosPod } from './chaos-pods.ts';
-import { sleep } from './harness.ts';
-import type { KernelFacts } from './kernel-facts.ts';
+import { Chance, faultsAtRest, isOver, isReady, netnsOf, statusesOf } from '../e2e/chaos.ts';
+import { type ChaosPod, chaosPods, staticChaosPod } from '../e2e/chaos-pods.ts';
+import { sleep } from '../e2e/harness.ts';
+import type { KernelFacts } from '../e2e/kernel-facts.ts';
 import { startLab, type TestLab } from './lab.ts';
 
 const rounds = 5;
 const prefix = 'rb';
-const factsProgram = join(import.meta.dirname, 'kernel-facts.ts');
+const factsProgram = join(import.meta.dirname, '../e2e/kernel-facts.ts');
 
 interface Rest {
   readonly pods: readonly Pod[];
