@@ -79,7 +79,15 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
         images,
         explain: async (key) => running.explain(await find(key)),
         networkReport: () => running.networkReport(),
-        purge: () => purgeNode({ paths, client, kubelet, nodeName: name, log }),
+        purge: () =>
+          purgeNode({
+            paths,
+            client,
+            kubelet,
+            stopNetwork: () => running.stopNetwork(),
+            nodeName: name,
+            log,
+          }),
       }),
   });
   await server.listen(paths.socket);

@@ -90,7 +90,15 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
         images,
         explain: async (key) => running.explain(await registry.get('pods', key)),
         networkReport: own.report,
-        purge: () => purgeNode({ paths, client: registry, kubelet, nodeName: name, log }),
+        purge: () =>
+          purgeNode({
+            paths,
+            client: registry,
+            kubelet,
+            stopNetwork: () => running.stopNetwork(),
+            nodeName: name,
+            log,
+          }),
       });
       registerNetworkStatus(app, { client: registry, own, dialer });
     },

@@ -67,6 +67,8 @@ export interface RunningNode {
   recover(): Promise<void>;
   /** Registers the node and takes up its Pods; `settings`: the cluster's, where they are known better than when it was prepared. */
   start(settings?: Partial<Flags>): Promise<void>;
+  /** Ends what repairs the network between nodes, for whoever takes it away. */
+  stopNetwork(): Promise<void>;
   /** Stops looking; Pods go on. */
   close(): Promise<void>;
 }
@@ -166,11 +168,17 @@ export async function prepareNode(
     await kubelet.start();
     void network.ready.then(() => kubelet.wakeAll());
   };
+  const stopNetwork = async (): Promise<void> => {
+    health?.close();
+    await network?.close();
+    health = undefined;
+    network = undefined;
+  };
   const close = async (): Promise<void> => {
     stop.abort();
     health?.close();
     await kubelet.close();
-    await network?.close();
+    await stopNetwork();
   };
   const streams = new NodeStreams(runtime, paths);
   const networkReport = (): NetworkReport => {
@@ -186,6 +194,7 @@ export async function prepareNode(
     report: () => void reporter?.report().catch(() => {}),
     recover: () => kubelet.recover(),
     start,
+    stopNetwork,
     close,
   };
 }

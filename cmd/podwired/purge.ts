@@ -19,17 +19,21 @@ export interface PurgeInput {
   readonly paths: NodePaths;
   readonly client: Client;
   readonly kubelet: Kubelet;
+  /** What is taken away must not be repaired. */
+  readonly stopNetwork: () => Promise<void>;
   readonly nodeName: string;
   readonly log: Logger;
 }
 
 const podsMs = 60_000;
 
-export async function purgeNode({ paths, client, kubelet, nodeName, log }: PurgeInput): Promise<void> {
+export async function purgeNode(input: PurgeInput): Promise<void> {
+  const { paths, client, kubelet, nodeName, log } = input;
   log.info('purge: removing all Pods and every kernel object');
   await settleAll('purge', [
     () => removePods(client, nodeName),
     () => kubelet.drain(podsMs),
+    () => input.stopNetwork(),
     () => removeNodeNetwork({ paths }),
     () => removeDefaultConflist(paths),
     () => removeCgroup(paths.cgroup),
