@@ -11,7 +11,7 @@ import { runtimeUid } from '../../lib/kubelet/layout.ts';
 import { Chance, faultsAtRest, isOver, isReady, netnsOf, statusesOf } from './chaos.ts';
 import { type ChaosPod, chaosPods, readStarts, staticChaosPod } from './chaos-pods.ts';
 import { processesOf, sleep, startNode, type TestNode } from './harness.ts';
-import { type KernelFacts, kernelFacts } from './kernel-facts.ts';
+import { cgroupsOf, type KernelFacts, kernelFacts } from './kernel-facts.ts';
 
 const rounds = Number(process.env.PODWIRE_CHAOS_ROUNDS ?? 300);
 const roundsBetweenRests = 30;
@@ -45,7 +45,6 @@ class Chaos {
   readonly #pods: readonly ChaosPod[];
   readonly #manifest: string;
   readonly #restarts = new Map<string, number>();
-  readonly #names = new Map<string, string>();
   readonly #wrong = new Set<string>();
   #known = new Map<string, Known>();
   /** Uids of Pods whose pause was killed since the last rest. */
@@ -83,8 +82,8 @@ class Chaos {
   async #inflict(fault: Fault): Promise<void> {
     this.counts[fault] = (this.counts[fault] ?? 0) + 1;
     this.#trail.push(fault);
-    if (fault === 'killContainer') await this.#kill((group) => group !== 'pause');
-    else if (fault === 'killPause') await this.#kill((group) => group === 'pause');
+    if (fault === 'killContainer') this.#kill((group) => group !== 'pause');
+    else if (fault === 'killPause') this.#kill((group) => group === 'pause');
     else if (fault === 'killConmon') this.#signal(this.#processes('conmon'));
     else if (fault === 'killRuntime') await this.#killRuntime();
     else if (fault === 'killDaemon') await this.#killDaemon();
@@ -101,8 +100,8 @@ class Chaos {
   }
 
   /** One process of a group, or all. */
-  async #kill(which: (group: string) => boolean): Promise<void> {
-    const { cgroups } = await kernelFacts(this.#node.paths.root);
+  #kill(which: (group: string) => boolean): void {
+    const cgroups = cgroupsOf(this.#node.paths.cgroup);
     const groups = Object.entries(cgroups).flatMap(([pod, all]) =>
       Object.entries(all).flatMap(([group, pids]) =>
         which(group) && pids.length > 0 ? [{ pod, group, pids }] : [],
@@ -139,7 +138,7 @@ class Chaos {
 
   /** An OCI runtime in the middle of a start: something is made to start, and the first that shows up is killed. */
   async #killRuntime(): Promise<void> {
-    await this.#kill((group) => group !== 'pause');
+    this.#kill((group) => group !== 'pause');
     const after = this.#chance.below(3);
     let seen = 0;
     for (const end = Date.now() + 120; Date.now() < end; await sleep(1)) {
@@ -202,19 +201,21 @@ class Chaos {
         if (restartCount < before)
           this.#wrong.add(`${pod.metadata.name}/${name}: restarts ${before}, then ${restartCount}`);
         this.#restarts.set(key, restartCount);
-        this.#names.set(key, `${pod.metadata.name}/${name}`);
         if (pod.spec.restartPolicy === 'Never' && restartCount > 0)
           this.#wrong.add(`${pod.metadata.name}/${name}: restarted, ${restartCount} times`);
       }
   }
 
-  #startsTold(): string[] {
-    return [...readStarts(this.#starts)].flatMap(([key, times]) => {
-      const counted = this.#restarts.get(key);
-      return counted === undefined || times.length <= counted + 1
-        ? []
-        : [`${this.#names.get(key)}: started at ${times.join(', ')} s, ${counted} restarts told`];
-    });
+  /** Of Pods that are there: what one that is gone was told to have last may be out of date. */
+  #startsTold(pods: readonly Pod[]): string[] {
+    const starts = readStarts(this.#starts);
+    return pods.flatMap((pod) =>
+      statusesOf(pod).flatMap(({ name, restartCount = 0 }) => {
+        const times = starts.get(`${runtimeUid(pod)}.${name}`) ?? [];
+        const told = `${pod.metadata.name}/${name}: started at ${times.join(', ')} s, ${restartCount} restarts told`;
+        return times.length <= restartCount + 1 ? [] : [told];
+      }),
+    );
   }
 
   /** Waits until all is as it must be; the first look goes without a restart of the daemon, so a back-off may stand. */
@@ -262,7 +263,7 @@ class Chaos {
       const named = (name: string): Pod | undefined => pods.find(({ metadata }) => metadata.name === name);
       const late = wanted.filter((name) => !met(named(name)) || named(name)?.metadata.deletionTimestamp);
       const told = (name: string): string => `${name}: ${JSON.stringify(named(name)?.status)}`;
-      faults = [...late.map(told), ...this.#startsTold()];
+      faults = [...late.map(told), ...this.#startsTold(pods)];
       if (faults.length > 0) continue;
       const facts = await kernelFacts(this.#node.paths.root);
       faults = faultsAtRest(pods, facts, (name) => name.startsWith(`${prefix}-`));

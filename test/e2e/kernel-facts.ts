@@ -57,7 +57,8 @@ async function addressesIn(netns: string): Promise<string[] | null> {
   return links.flatMap(({ addr_info = [] }) => addr_info.flatMap(({ local }) => local ?? []));
 }
 
-function cgroupsOf(name: string): KernelFacts['cgroups'] {
+/** Of the node whose group above all Pods is `name`. */
+export function cgroupsOf(name: string): KernelFacts['cgroups'] {
   const { unified, v1 } = detectCgroups();
   const order = [v1.pids, v1.memory, v1.freezer, v1.cpu, v1['name=systemd'], unified];
   const top = order.map((at) => at && join(at, name)).find((at) => at !== undefined && existsSync(at));
