@@ -63,10 +63,14 @@ export function cgroupsOf(name: string): KernelFacts['cgroups'] {
   const order = [v1.pids, v1.memory, v1.freezer, v1.cpu, v1['name=systemd'], unified];
   const top = order.map((at) => at && join(at, name)).find((at) => at !== undefined && existsSync(at));
   if (top === undefined) return {};
-  const folders = (at: string): string[] =>
-    readdirSync(at, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => entry.name);
+  const folders = (at: string): string[] => {
+    try {
+      const found = readdirSync(at, { withFileTypes: true });
+      return found.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+    } catch {
+      return []; // it is going just now
+    }
+  };
   const below = (pod: string): [string, number[]][] =>
     folders(join(top, pod)).map((group) => [group, cgroupProcs(`${name}/${pod}/${group}`)]);
   return Object.fromEntries(folders(top).map((pod) => [pod, Object.fromEntries(below(pod))]));
