@@ -30,7 +30,7 @@ import { type Daemon, type DaemonOptions, makeFolders } from './daemon.ts';
 import { rememberFlags } from './flags.ts';
 import { forwardToServer } from './forward.ts';
 import { checkGround, prepareNode } from './node.ts';
-import { checkHost } from './node-facts.ts';
+import { checkHost, nodeIp } from './node-facts.ts';
 import { purgeNode } from './purge.ts';
 import { keepRenewed } from './renewal.ts';
 import { registerPodwireRoutes } from './routes.ts';
@@ -46,7 +46,7 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   const stop = new AbortController();
   const { signal } = stop;
   const cluster = await openMembership(given);
-  const { name } = cluster.membership;
+  const { name, address } = cluster.membership;
   const target = {
     servers: () => cluster.membership.settings.servers,
     credentials: () => cluster.credentials,
@@ -55,11 +55,11 @@ export async function startAgent(given: DaemonOptions, log: Logger): Promise<Dae
   // The node is made of what the cluster is now; where no server answers at once, of what it was.
   const refreshed = refreshSettings(client, cluster).catch(() => {});
   await Promise.race([refreshed, setTimeout(soonMs, undefined, { ref: false })]);
-  const options = { ...given, ...cluster.membership.settings, nodeName: name, nodeIp: cluster.nodeIp };
+  const options = { ...given, ...cluster.membership.settings, nodeName: name, nodeIp: address };
   let nodePort = 0;
   const nodeOptions = { ...options, name, log, port: () => nodePort };
   const ground = await checkGround(nodeOptions);
-  checkHost(options, clusterRanges(options));
+  checkHost({}, clusterRanges(options));
   makeFolders(paths);
   const running = await prepareNode(nodeOptions, client, ground);
   const { kubelet, images, streams } = running;
@@ -145,25 +145,24 @@ interface Cluster {
   readonly folder: string;
   membership: Membership<Settings>;
   credentials: Credentials;
-  /** Of this node. */
-  readonly nodeIp: string;
 }
 
-/** @throws PodwireError NOT_JOINED, NAME_CHANGED, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID, PKI_FILES */
-async function openMembership({ paths: { pki }, nodeName, nodeIp }: DaemonOptions): Promise<Cluster> {
+/** @throws PodwireError NOT_JOINED, NAME_CHANGED, BAD_NODE_IP, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID, PKI_FILES */
+async function openMembership({ paths: { pki }, nodeName, nodeIp: given }: DaemonOptions): Promise<Cluster> {
   const membership = readMembership<Settings>(pki);
   if (!membership)
     throw new PodwireError(
       'NOT_JOINED',
       'this machine has not joined a cluster: run the line that "podwire token create" prints on a server',
     );
-  const { name, address } = membership;
+  const { name } = membership;
   if (nodeName !== undefined && nodeName !== name)
     throw new PodwireError(
       'NAME_CHANGED',
       `--node-name ${nodeName}: this machine joined as "${name}"; to change it, join again with a new token`,
     );
-  const cluster = { folder: pki, membership, credentials: readCredentials(pki), nodeIp: nodeIp ?? address };
+  const cluster = { folder: pki, membership, credentials: readCredentials(pki) };
+  if (given !== undefined) remember(cluster, { ...membership, address: nodeIp(given) });
   await checkOwnCertificate(cluster);
   return cluster;
 }
@@ -217,8 +216,12 @@ function isClockFault(error: unknown): boolean {
 async function refreshSettings(client: HttpClient, cluster: Cluster): Promise<void> {
   const settings = await client.request<Settings>('GET', '/podwire/v1/cluster');
   if (JSON.stringify(settings) === JSON.stringify(cluster.membership.settings)) return;
-  cluster.membership = { ...cluster.membership, settings };
-  writeMembership(cluster.folder, cluster.membership);
+  remember(cluster, { ...cluster.membership, settings });
+}
+
+function remember(cluster: Cluster, membership: Membership<Settings>): void {
+  cluster.membership = membership;
+  writeMembership(cluster.folder, membership);
 }
 
 async function renew(client: HttpClient, cluster: Cluster): Promise<void> {

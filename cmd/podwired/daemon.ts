@@ -12,7 +12,7 @@ import { ClusterAccess } from './cluster-access.ts';
 import { checkDatastoreChange, parseDatastore } from './datastore.ts';
 import { type Flags, rememberedFlags, rememberFlags } from './flags.ts';
 import { nodeDialer } from './node-dialer.ts';
-import { checkGround, prepareNode, rangeToLeave } from './node.ts';
+import { checkGround, prepareNode, checkRangeChange } from './node.ts';
 import { sharedSettings } from './settings.ts';
 import { checkHost, hasAddress, nodeName } from './node-facts.ts';
 import { purgeNode } from './purge.ts';
@@ -47,7 +47,7 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
   const ground = await checkGround(nodeOptions);
   const ranges = clusterRanges(options);
   checkHost(options, ranges);
-  rangeToLeave(paths, options.podCidr);
+  checkRangeChange(paths, options.podCidr);
   const datastore = parseDatastore(options);
   checkDatastoreChange(paths, rememberedFlags(paths), datastore);
   makeFolders(paths);

@@ -51,6 +51,19 @@ export function rememberedFlags(paths: NodePaths): Flags | undefined {
   }
 }
 
+/**
+ * Those that an agent starts with: how it is called, where it is, and its subnets it told when it joined; what it was told
+ * before, as a machine of its own or of another cluster, holds no more.
+ */
+export function rememberedByAgent(
+  paths: NodePaths,
+): Omit<Flags, 'nodeName' | 'nodeIp' | 'podCidr'> | undefined {
+  const flags = rememberedFlags(paths);
+  if (!flags) return undefined;
+  const { nodeName: _name, nodeIp: _ip, podCidr: _cidr, ...rest } = flags;
+  return rest;
+}
+
 export function rememberFlags(paths: NodePaths, flags: Flags): void {
   keepFile(file(paths), JSON.stringify(flags));
 }

@@ -9,6 +9,7 @@ import { tableOf } from '../../lib/api/table.ts';
 import type { Pod } from '../../lib/api/types.ts';
 import { wantsTable } from '../../lib/apiserver/content.ts';
 import { relay } from '../../lib/apiserver/proxy.ts';
+import { joinServer } from '../../lib/pki/server-address.ts';
 
 export interface Forward {
   relay(request: IncomingMessage, response: ServerResponse): Promise<void>;
@@ -30,7 +31,7 @@ export function forwardToServer(target: ServersTarget, own: OwnNode): Forward {
       const tries = request.method === 'GET' ? target.servers().length : 1;
       for (let tried = 1; ; tried++) {
         const connection = await transport.connection();
-        const what = `the server ${connection.host}:${connection.port}`;
+        const what = `the server ${joinServer(connection.host ?? '', Number(connection.port))}`;
         try {
           return await relay(request, response, { what, connection, path });
         } catch (error) {

@@ -11,7 +11,7 @@ import { startAgent } from './agent.ts';
 import { defaultNodePort } from './cluster-flags.ts';
 import { addControllerFlags } from './controller-flags.ts';
 import { startDaemon } from './daemon.ts';
-import { type Flags, rememberedFlags } from './flags.ts';
+import { type Flags, rememberedByAgent, rememberedFlags } from './flags.ts';
 import { createLog } from './log.ts';
 import { addResourceFlags } from './resource-flags.ts';
 
@@ -174,8 +174,11 @@ function roleOf(role: Role | undefined): Role {
 }
 
 try {
-  const start = roleOf(asked) === 'agent' ? startAgent : startDaemon;
-  const options: Flags = { ...flags, ...rememberedFlags(paths), ...given };
+  const [start, remembered] =
+    roleOf(asked) === 'agent'
+      ? ([startAgent, rememberedByAgent(paths)] as const)
+      : ([startDaemon, rememberedFlags(paths)] as const);
+  const options: Flags = { ...flags, ...remembered, ...given };
   const { cniConfDir } = options;
   const daemon = await start(
     { ...options, paths: cniConfDir ? { ...paths, cniConf: cniConfDir } : paths },

@@ -9,13 +9,14 @@ import { ApiError } from '../../lib/api/errors.ts';
 import { quantityValue } from '../../lib/api/quantity.ts';
 import type { Node, Pod } from '../../lib/api/types.ts';
 import { explainScript } from '../../lib/cni/explain.ts';
-import type { ImageService } from '../../lib/container/cri.ts';
+import type { ImageService, RuntimeService } from '../../lib/container/cri.ts';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import { readIfThere } from '../../lib/kernel/files.ts';
 import { deleteLink } from '../../lib/kernel/link.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { parseTrace, type Trace, traceTo } from '../../lib/kernel/trace.ts';
 import { checkAllowedSysctls } from '../../lib/kubelet/admission.ts';
+import { removeOrphanedSandboxes } from '../../lib/kubelet/housekeeping.ts';
 import { Kubelet } from '../../lib/kubelet/kubelet.ts';
 import { runtimeUid } from '../../lib/kubelet/layout.ts';
 import { keepNodeLease, nodeLeaseSeconds } from '../../lib/kubelet/node-lease.ts';
@@ -153,7 +154,7 @@ export async function prepareNode(
     const status = new NodeStatusReporter({ client, input, notReady, pressures, log, signal });
     report = () => status.report();
     reporter = status;
-    await leaveOldRange(paths, await status.register());
+    await leaveOldRange(await status.register(), { paths, runtime, log });
     keepNodeLease({
       client,
       node: () => status.node,
@@ -206,9 +207,19 @@ async function prepareKernel({ paths, log }: NodeOptions): Promise<void> {
     log.info({ mounted: prepared.mounted }, 'cgroup controllers mounted as v1 for crun');
 }
 
-/** The bridge of the subnets that were this node's until now has their gateway's address. @throws as rangeToLeave */
-async function leaveOldRange(paths: NodePaths, { spec }: Node): Promise<void> {
-  if (rangeToLeave(paths, spec?.podCIDRs?.join())) await deleteLink(bridgeName(paths.tag));
+/**
+ * A node that joined anew may have other subnets than until now, and the former be another node's: Pods with addresses of
+ * those go (the kubelet makes anew what the API still has), and so does the bridge, for it has their gateway's.
+ */
+async function leaveOldRange(
+  { spec }: Node,
+  { paths, runtime, log }: { paths: NodePaths; runtime: RuntimeService; log: Logger },
+): Promise<void> {
+  const former = formerRange(paths, spec?.podCIDRs?.join());
+  if (!former) return;
+  log.warn(`this node's Pods were in ${former}, which is not its subnet any more: what is left of them goes`);
+  await removeOrphanedSandboxes({ runtime, log, isKnown: () => false });
+  await deleteLink(bridgeName(paths.tag));
 }
 
 /** The network that all Pods of this node share, and the way to those of the others. */
@@ -231,12 +242,17 @@ const plainLog = (log: Logger): NodeNetworkLog => ({
   warn: (message) => log.warn(message),
 });
 
-/** The Pods' range of the last start where it is another one now. @throws PodwireError while Pods have addresses of it */
-export function rangeToLeave(paths: NodePaths, podCidr: string | undefined): string | undefined {
+/** The Pods' range of the last start where it is another one now. */
+function formerRange(paths: NodePaths, podCidr: string | undefined): string | undefined {
   const former = generatedRanges(paths);
-  if (!podCidr || !former || former === parsePodCidr(podCidr).join()) return undefined;
-  const pods = sandboxFolders(paths).reduce((sum, folder) => sum + entriesOf(folder).length, 0);
-  if (pods === 0) return former;
+  return podCidr && former !== parsePodCidr(podCidr).join() ? former : undefined;
+}
+
+/** A person who changes --pod-cidr is to remove the Pods first. @throws PodwireError POD_CIDR_IN_USE */
+export function checkRangeChange(paths: NodePaths, podCidr: string | undefined): void {
+  const former = formerRange(paths, podCidr);
+  const pods = former ? sandboxFolders(paths).reduce((sum, folder) => sum + entriesOf(folder).length, 0) : 0;
+  if (pods === 0) return;
   throw new PodwireError(
     'POD_CIDR_IN_USE',
     `--pod-cidr ${podCidr}: ${pods} Pods of this node have addresses of ${former}; start without the flag, or remove them first (podwire down --pods)`,
