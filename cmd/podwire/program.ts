@@ -2,6 +2,7 @@
 // Assumes argv went through normalizeArgv. Building the tree costs 3 ms.
 import { Command, Option } from 'commander';
 import { addLabVerbs, addNetworkVerbs } from './program-cluster.ts';
+import { addPatchVerb } from './program-patch.ts';
 import { addNodesVerbs } from './program-node.ts';
 import { addPodVerbs } from './program-pod.ts';
 import { addJoinVerbs, addNodeFlags } from './program-join.ts';
@@ -181,6 +182,7 @@ function addObjectVerbs(program: Command): void {
           runDescribe(context, words(type, names), options);
       }),
     );
+  addPatchVerb(program);
   addDeleteAndWait(program);
 }
 

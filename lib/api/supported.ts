@@ -60,8 +60,6 @@ const freshVolume = 'the volumes that it is about are always empty at first, so 
 
 /** Fields that are accepted though nothing comes of them, and why that does no harm. Key: Type.field */
 const withoutEffect: Readonly<Record<string, string>> = {
-  'PodSpec.priority': noPreemption,
-  'PodSpec.priorityClassName': noPreemption,
   'PodSpec.preemptionPolicy': noPreemption,
   'PodSpec.serviceAccountName': noAccounts,
   'PodSpec.serviceAccount': noAccounts,

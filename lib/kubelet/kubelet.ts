@@ -31,13 +31,11 @@ import { StatusManager } from './status-manager.ts';
 import type { NodeFacts } from './sync-context.ts';
 import { PodSyncer } from './sync-pod.ts';
 import { ReferenceWatcher } from './references.ts';
-import type { EvictionManager, EvictionSettings } from './eviction/manager.ts';
 import type { Pressure } from './eviction/thresholds.ts';
-import { evictionManager } from './eviction/wiring.ts';
-import { LocalStorageLimits, measureLocalStorage } from './eviction/local-storage.ts';
+import { type EvictionWishes, isOver, PodEvictor } from './eviction/pod-evictor.ts';
 import { VolumeManager } from './volumes/volume-manager.ts';
 
-export interface KubeletOptions {
+export interface KubeletOptions extends EvictionWishes {
   readonly client: Client;
   readonly runtime: RuntimeService;
   readonly images: ImageService;
@@ -47,12 +45,6 @@ export interface KubeletOptions {
   /** Parses, defaults and validates a static Pod's manifest; throws with the field. */
   readonly decodePod: (document: unknown) => Pod;
   readonly logLimits: LogLimits;
-  /** When Pods must go for want of memory, disk or processes; never unless told. */
-  readonly eviction?: EvictionSettings;
-  /** Removes images and the like that no Pod needs, where the disk is short. */
-  readonly reclaimDisk?: () => Promise<void>;
-  /** The node's conditions are others now. */
-  readonly onPressure?: () => void;
   readonly imageGc: ImageGcLimits;
   /** Why Pods with a network of their own must wait; undefined when they need not. */
   readonly networkNotReady?: () => string | undefined;
@@ -62,8 +54,6 @@ const housekeepingMs = 30_000;
 const statusRetryMs = 1000;
 // Of Pods that are taken down with the node: who wants them to end in peace deletes them before.
 const drainGraceSeconds = 5;
-// Source: kubelet's immediateEvictionGracePeriodSeconds.
-const evictionGraceSeconds = 1;
 
 export class Kubelet {
   readonly #options: KubeletOptions;
@@ -74,8 +64,7 @@ export class Kubelet {
   readonly #mirror: MirrorClient;
   readonly #stopper: ContainerStopper;
   readonly #references: ReferenceWatcher;
-  readonly #limits: LocalStorageLimits;
-  readonly #eviction: EvictionManager;
+  readonly #evictor: PodEvictor;
   readonly #probes: ProbeManager;
   readonly #logs: ContainerLogs;
   readonly #imageGc: ImageGc;
@@ -107,16 +96,19 @@ export class Kubelet {
       onError: (error) => log.warn({ err: error }, messageOf(error)),
     });
     this.#references = new ReferenceWatcher({ client, log, onChange: (uid) => this.#referenceChanged(uid) });
-    this.#limits = new LocalStorageLimits({
-      measure: (pod) => measureLocalStorage({ paths, runtime }, pod),
-      onExceeded: (uid, message) => this.#evict(uid, message),
+    this.#evictor = new PodEvictor({
+      reclaimDisk: () => this.#imageGc.removeUnused(),
+      ...options,
+      events,
+      pods: this.#pods,
+      wake: (uid) => this.#workers.wake(uid),
     });
     const volumes = new VolumeManager({
       podsDir: paths.pods,
       data: this.#references,
       node: node.amounts,
       events: this.events,
-      limits: this.#limits,
+      limits: this.#evictor.limits,
     });
     const probes = new ProbeManager({
       runtime,
@@ -147,15 +139,6 @@ export class Kubelet {
       pressures: () => this.pressures(),
     });
     this.#workers = new PodWorkers((uid) => this.#sync(uid), log);
-    const reclaimDisk = (): Promise<void> => this.#imageGc.removeUnused();
-    this.#eviction = evictionManager(
-      { reclaimDisk, ...options },
-      {
-        pods: () => [...this.#pods.values()].filter(({ finished, pod }) => !finished && !isOver(pod)),
-        evict: (pod, { message, graceSeconds }) =>
-          this.#evict(pod.metadata.uid, message, { disrupted: true, graceSeconds }),
-      },
-    );
   }
 
   /** Adopts what an earlier kubelet left; no Pod is begun or ended. */
@@ -191,7 +174,7 @@ export class Kubelet {
     this.#logs.start();
     this.#imageGc.start();
     this.#loop = source.follow(resourceVersion);
-    this.#eviction.start();
+    this.#evictor.start();
     this.#housekeeper = setInterval(() => {
       this.housekeeping().catch((error) => log.error({ err: error }, `housekeeping: ${messageOf(error)}`));
     }, housekeepingMs);
@@ -203,8 +186,7 @@ export class Kubelet {
     clearInterval(this.#housekeeper);
     this.#imageGc.close();
     await this.#logs.close();
-    this.#limits.close();
-    await this.#eviction.close();
+    await this.#evictor.close();
     this.#references.close();
     this.#probes.close();
     for (const { going } of this.#pods.values()) going.abort(); // a hook may take for ever
@@ -346,21 +328,7 @@ export class Kubelet {
 
   /** What the node is short of. */
   pressures(): readonly Pressure[] {
-    return this.#eviction.pressures();
-  }
-
-  /** Ends a Pod that took more than it may, or more than there is. */
-  #evict(
-    uid: string,
-    message: string,
-    { disrupted = false, graceSeconds = evictionGraceSeconds } = {},
-  ): void {
-    const state = this.#pods.get(uid);
-    if (!state || state.failed || state.finished || state.gone) return;
-    state.failed = { reason: 'Evicted', message, disrupted };
-    state.graceOverride = graceSeconds;
-    this.events.record(state.pod, { type: 'Warning', reason: 'Evicted', message });
-    this.#workers.wake(uid);
+    return this.#evictor.pressures();
   }
 
   /** There is more room now: Pods that wait to be larger ask again. */
@@ -370,8 +338,7 @@ export class Kubelet {
 
   #otherPods({ metadata: { uid } }: Pod): Pod[] {
     const states = [...this.#pods.values()].filter(
-      ({ pod, admitted, finished, failed }) =>
-        admitted && pod.metadata.uid !== uid && !finished && !failed && !isOver(pod),
+      (state) => state.admitted && state.pod.metadata.uid !== uid && !state.failed && !isOver(state),
     );
     return states.map(allocatedPod);
   }
@@ -410,5 +377,3 @@ export class Kubelet {
     await housekeeping({ client, runtime, paths, nodeName: node.name, mirror: this.#mirror, log, isKnown });
   }
 }
-
-const isOver = ({ status }: Pod): boolean => status?.phase === 'Succeeded' || status?.phase === 'Failed';

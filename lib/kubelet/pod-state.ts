@@ -81,6 +81,12 @@ export function runtimeStatusOf(runtime: RuntimeService, uid: string): PodRuntim
   };
 }
 
+/** Those that have ended and are not the newest of their name. */
+export const deadContainers = ({ containers }: PodRuntimeStatus): ContainerStatus[] =>
+  containers.filter(
+    (one, at) => one.state === 'exited' && containers.findIndex(({ name }) => name === one.name) < at,
+  );
+
 /** Containers that nobody asks for any more: all but the newest and the one before it (for `logs --previous`). */
 export function staleContainers(runtime: PodRuntimeStatus): ContainerStatus[] {
   const seen = new Map<string, number>();

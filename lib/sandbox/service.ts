@@ -24,13 +24,7 @@ import { readIfThere } from '../kernel/files.ts';
 import { connectInNetns, connectToSelf } from '../kernel/netns-connect.ts';
 import { deleteNetns, netnsPath } from '../kernel/netns.ts';
 import { unmountAll } from '../kernel/mount.ts';
-import {
-  loadRecords,
-  type SandboxFiles,
-  type SandboxRecord,
-  sandboxFiles,
-  toStatus,
-} from './record.ts';
+import { loadRecords, type SandboxFiles, type SandboxRecord, sandboxFiles, toStatus } from './record.ts';
 import {
   forgetSandbox,
   noteRecord,

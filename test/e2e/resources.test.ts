@@ -89,8 +89,11 @@ function limitsOf(node: TestNode, path: string): [memory: string, quota: string]
 
 async function resize(t: Test, node: TestNode): Promise<void> {
   const key = { namespace: 'default', name: 'sized' };
-  const ask = (resources: object) =>
-    node.client.patch('pods', key, ofA(resources), { type: 'strategic', subresource: 'resize' });
+  const ask = async (resources: object) => {
+    const patch = JSON.stringify(ofA(resources));
+    const said = await node.podwire(['patch', 'pod', 'sized', '--subresource', 'resize', '-p', patch]);
+    t.match(said, { exitCode: 0, stdout: 'pod/sized patched\n' });
+  };
   const hasCpu = (limit: string) => (pod: Pod | undefined) => firstOf(pod)?.resources?.limits?.cpu === limit;
 
   await t.test('resize in place', async (t) => {

@@ -133,6 +133,16 @@ t.test('limits stand in cgroup v2', async (t) => {
   await vm.sh('systemctl daemon-reload && systemd-run --wait -q -p CPUWeight=50 -p MemoryMax=50M true');
   t.same(await cgroup(vm, group, files), both, 'after systemd reloaded and ran a unit');
   t.equal(await inPod(vm, 'limited', 'cat /sys/fs/cgroup/memory.max'), `${64 << 20}`, 'seen from inside');
+  const larger = {
+    spec: { containers: [{ name: 'a', resources: { limits: { cpu: '1', memory: '96Mi' } } }] },
+  };
+  const resize = ['patch', 'pod', 'limited', '--subresource', 'resize', '-p', JSON.stringify(larger)];
+  t.equal((await vm.podwire(...resize)).exitCode, 0);
+  await until(vm, 'limited', (p) => p?.status?.containerStatuses?.[0]?.resources?.limits?.cpu === '1');
+  const resized = { 'memory.max': `${96 << 20}`, 'cpu.max': '100000 100000', 'cpu.weight': '10' };
+  t.same(await cgroup(vm, `${group}/${ids.a}`, files), resized, 'resized while it runs');
+  t.match(await cgroup(vm, group, files), { 'memory.max': `${160 << 20}`, 'cpu.max': '150000 100000' });
+  t.match(await inPod(vm, 'limited', 'cat /proc/1/oom_score_adj'), /^9\d\d$/, 'by its request of memory');
   await remove(vm, 'limited');
 });
 

@@ -132,7 +132,7 @@ function argumentValues(typed: Typed, current: string): Wanted {
   if (verb === 'logs')
     return first ? { type: 'containers', pod: first } : { type: 'names', resource: 'pods', prefix: '' };
   if (['cordon', 'uncordon', 'drain', 'remove'].includes(verb)) return namesOf('nodes', '');
-  if (!['get', 'describe', 'delete', 'wait'].includes(verb)) return plain();
+  if (!['get', 'describe', 'delete', 'patch', 'wait'].includes(verb)) return plain();
   const [type, slash] = current.split('/');
   if (slash !== undefined) return namesOf(type!, `${type}/`);
   if (first === undefined)

@@ -17,6 +17,8 @@ export interface EvictionSettings {
 export interface ActivePod {
   readonly pod: Pod;
   readonly isStatic: boolean;
+  /** It is being taken down already. */
+  readonly failed?: object | undefined;
 }
 
 export interface EvictionOptions extends EvictionSettings {
@@ -38,7 +40,7 @@ export interface EvictionOptions extends EvictionSettings {
 /** How long one Pod may take to go before the next is looked for. */
 const leavingMs = 30_000;
 // Source: kubelet's immediateEvictionGracePeriodSeconds.
-const hardGraceSeconds = 1;
+export const hardGraceSeconds = 1;
 
 /** What an earlier look saw. */
 interface Seen {
@@ -131,7 +133,7 @@ export class EvictionManager {
 
   async #evictOne(threshold: Threshold): Promise<void> {
     const { pods, use, read, evict, maxGraceSeconds } = this.#options;
-    const candidates = pods().filter((one) => !isCritical(one));
+    const candidates = pods().filter((one) => !isCritical(one) && !one.failed);
     const uses: PodUse[] = [];
     for (const { pod } of candidates) uses.push(await use(pod, threshold));
     const [first] = rankPods(threshold.signal, uses);
