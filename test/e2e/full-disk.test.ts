@@ -96,7 +96,12 @@ const configMap = (letter: string): object => ({
 });
 
 t.test('full disks', async (t) => {
-  const node = await startNode(t, { podCidr: '10.215.0.0/24', runtime: 'crun', prepare: mountDisks });
+  const node = await startNode(t, {
+    podCidr: '10.215.0.0/24',
+    runtime: 'crun',
+    flags: ['--eviction-hard', ''], // a node short of disk evicts Pods: here they are to live with it
+    prepare: mountDisks,
+  });
   const { paths } = node;
   const pod = (name: string, script = sleeper, spec: object = {}): object =>
     hostPod(name, { a: script }, spec);
