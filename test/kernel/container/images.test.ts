@@ -1,6 +1,6 @@
 // Images for real: archives by skopeo and umoci, a registry on loopback, containers from them, removal to the last blob.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import { compileSeccomp } from '../../../lib/container/seccomp-bpf.ts';
 import { run } from '../../../lib/exec/exec.ts';
 import { loadFfi } from '../../../lib/exec/ffi.ts';
 import { StepClock } from '../../../lib/exec/step-clock.ts';
+import { mountTmpfs, unmount } from '../../../lib/kernel/mount.ts';
 import { busyboxArchive, ended, makeNode, security } from './fixture.ts';
 
 if (process.getuid?.() !== 0) t.bailout('needs root');
@@ -31,6 +32,35 @@ const filesOf = (store: string): string[] => [
   ...list(join(store, 'staging')),
 ];
 const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
+
+t.test(
+  'a full disk while an image is unpacked: told, nothing is left of it, and it goes when there is room',
+  async (t) => {
+    const node = await makeNode('crun');
+    const { images } = node.paths;
+    mkdirSync(images, { recursive: true });
+    await mountTmpfs({ target: images, options: 'size=2m,mode=0700' });
+    t.teardown(async () => {
+      await unmount(images);
+      await node.remove();
+    });
+    const archive = join(t.testdir(), 'busybox.tar');
+    busyboxArchive(archive, config, ['test/full:1']);
+    const room = (size: string) => run({ argv: ['mount', '-o', `remount,size=${size}`, images] });
+    for (const size of ['300k', '1m', '2m']) {
+      await room(size); // the blobs do not fit, or the root that they are unpacked to
+      await t.rejects(node.images.importArchive(archive), { message: /no space left/i }, size);
+      t.same(
+        [await node.images.status('test/full:1'), filesOf(images)],
+        [undefined, []],
+        `${size}: nothing of it`,
+      );
+    }
+    await room('64m');
+    t.match(await node.images.importArchive(archive), [{ ref: 'docker.io/test/full:1' }]);
+    await node.images.remove('test/full:1');
+  },
+);
 
 t.test('an archive becomes containers, and goes to the last blob', async (t) => {
   const node = await makeNode('crun');
