@@ -78,6 +78,33 @@ export function addPodVerbs(program: Command): void {
     .addHelpText('after', examples('podwire attach web', 'podwire attach -it shell -c main'))
     .action(action(async () => (await import('./verbs/attach.ts')).runAttach));
   program
+    .command('debug')
+    .description('put a container with tools into a Pod that runs, and join it')
+    .usage('POD --image=IMAGE [flags] [-- COMMAND [ARGS...]]')
+    .argument('[pod]', 'the Pod: NAME or pod/NAME')
+    .argument('[command...]', 'after --')
+    .option('--image <ref>', 'the image of the new container')
+    .option('--target <container>', 'see the processes of this container')
+    .option('-c, --container <name>', "the new container's name (default: debugger-…)")
+    .option('-i, --stdin', 'with standard input, and join it')
+    .option('-t, --tty', 'with a terminal')
+    .option('--attach', 'join it (default: with -i)')
+    .option('-q, --quiet', 'only what the container writes')
+    .addHelpText(
+      'after',
+      examples(
+        'podwire debug -it web --image=localhost/host --target=nginx -- sh',
+        'podwire debug web --image=busybox -- ps',
+      ),
+    )
+    .action(
+      action(async () => {
+        const { runDebug } = await import('./verbs/debug.ts');
+        return (context: Context, pod: string | undefined, command: string[], options: object) =>
+          runDebug(context, words(pod, command), options);
+      }),
+    );
+  program
     .command('port-forward')
     .description("make ports of a Pod's localhost ports of this machine")
     .argument('<pod>', 'the Pod: NAME or pod/NAME')

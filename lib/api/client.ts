@@ -39,8 +39,8 @@ export const initialEventsEnd = 'k8s.io/initial-events-end';
 export interface PatchOptions {
   /** JSON merge patch (RFC 7386) unless told; strategic merge and JSON patch (RFC 6902) as kubectl uses them. */
   type?: 'merge' | 'strategic' | 'json';
-  /** Changes `.status`, or a Pod's resources, and nothing else. */
-  subresource?: 'status' | 'resize';
+  /** Changes `.status`, a Pod's resources, or its ephemeral containers, and nothing else. */
+  subresource?: 'status' | 'resize' | 'ephemeralcontainers';
 }
 
 export interface DeleteOptions {

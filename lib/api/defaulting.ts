@@ -1,7 +1,7 @@
 // Fills in what a manifest left out, as Kubernetes does before it stores an object; also the QoS class.
 // Assumes the schema check has passed. Changes the object it is given: the caller hands in its own copy.
 // O(fields); pure otherwise. Source: k8s.io/kubernetes/pkg/apis/core/v1/defaults.go (v1.34) and the default admission.
-import { allContainers } from './pod-containers.ts';
+import { allContainers, ephemeralContainers } from './pod-containers.ts';
 import { compareQuantities } from './quantity.ts';
 import type { Container, PodSpec, Volume } from './types.ts';
 
@@ -28,6 +28,7 @@ export function defaultPodSpec(spec: PodSpec): void {
     defaultContainer(container, spec);
     defaultLifecycle(container);
   }
+  for (const container of ephemeralContainers(spec)) defaultContainer(container, spec);
 }
 
 function defaultContainer(container: Container, spec: PodSpec): void {

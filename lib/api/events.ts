@@ -29,7 +29,9 @@ const mostWaiting = 1000;
 /** The field of a Pod's spec that holds a container of that name. */
 function listOf(about: ApiObject, container: string): string {
   const { spec } = about as Partial<Pod>;
-  return spec && kindOf(spec, container) !== 'app' ? 'spec.initContainers' : 'spec.containers';
+  const kind = spec ? kindOf(spec, container) : 'app';
+  if (kind === 'ephemeral') return 'spec.ephemeralContainers';
+  return kind === 'app' ? 'spec.containers' : 'spec.initContainers';
 }
 
 export class EventRecorder {

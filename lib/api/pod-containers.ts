@@ -1,8 +1,12 @@
-// The containers of a Pod by their parts: init containers, sidecars (init containers that are kept running), app containers.
+// The containers of a Pod by their parts: init containers, sidecars (init containers that are kept running), app containers;
+// and ephemeral ones, which are no part of what the Pod is: only who asks for them sees them.
 // Assumes names are unique over all of them, as validation sees to. Pure; O(containers).
 import type { Container, ContainerStatus, PodSpec, PodStatus } from './types.ts';
 
-export type ContainerKind = 'init' | 'sidecar' | 'app';
+export type ContainerKind = 'init' | 'sidecar' | 'app' | 'ephemeral';
+
+/** One that is added to a Pod that runs; `targetContainerName`: whose processes it sees. */
+export type EphemeralContainer = Container & { readonly targetContainerName?: string };
 
 export interface PlacedContainer {
   readonly container: Container;
@@ -35,6 +39,9 @@ export const allContainers = (spec: PodSpec): Container[] => [
   ...(spec.containers ?? []),
 ];
 
+export const ephemeralContainers = (spec: PodSpec): readonly EphemeralContainer[] =>
+  (spec.ephemeralContainers ?? []) as EphemeralContainer[];
+
 /** Those that run as long as the Pod does: sidecars and app containers. */
 export const lastingContainers = (spec: PodSpec): Container[] => [
   ...(spec.initContainers ?? []).filter((container) => kindOfInit(container) === 'sidecar'),
@@ -42,15 +49,17 @@ export const lastingContainers = (spec: PodSpec): Container[] => [
 ];
 
 export const findContainer = (spec: PodSpec, name: string): Container | undefined =>
-  spec.initContainers?.find((one) => one.name === name) ?? spec.containers.find((one) => one.name === name);
+  [...allContainers(spec), ...ephemeralContainers(spec)].find((one) => one.name === name);
 
 /** What a name stands for; what the spec does not name counts as an app container. */
 export function kindOf(spec: PodSpec, name: string): ContainerKind {
   const init = spec.initContainers?.find((one) => one.name === name);
+  if (ephemeralContainers(spec).some((one) => one.name === name)) return 'ephemeral';
   return init === undefined ? 'app' : kindOfInit(init);
 }
 
 /** What a Pod's status says of one of its containers, of whichever part. */
 export const statusOfContainer = (status: PodStatus | undefined, name: string): ContainerStatus | undefined =>
   status?.initContainerStatuses?.find((one) => one.name === name) ??
-  status?.containerStatuses?.find((one) => one.name === name);
+  status?.containerStatuses?.find((one) => one.name === name) ??
+  status?.ephemeralContainerStatuses?.find((one) => one.name === name);

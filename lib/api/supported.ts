@@ -16,7 +16,7 @@ const supported: Readonly<Record<string, readonly string[]>> = {
     ...['terminationGracePeriodSeconds', 'activeDeadlineSeconds'],
     ...['hostNetwork', 'hostPID', 'hostIPC', 'shareProcessNamespace', 'hostname', 'subdomain', 'hostAliases'],
     'setHostnameAsFQDN',
-    'imagePullSecrets',
+    ...['imagePullSecrets', 'ephemeralContainers'],
     ...['dnsPolicy', 'dnsConfig', 'securityContext', 'nodeName'],
     ...['nodeSelector', 'affinity', 'tolerations', 'topologySpreadConstraints', 'schedulerName', 'priority'],
     ...['priorityClassName', 'preemptionPolicy', 'serviceAccountName', 'serviceAccount', 'os'],
@@ -28,6 +28,22 @@ const supported: Readonly<Record<string, readonly string[]>> = {
     ...['imagePullPolicy', 'securityContext', 'tty', 'stdin', 'stdinOnce'],
     ...['terminationMessagePath', 'terminationMessagePolicy', 'restartPolicy'],
     ...['lifecycle', 'livenessProbe', 'readinessProbe', 'startupProbe'],
+  ],
+  // Kubernetes refuses the other fields of it, too.
+  EphemeralContainer: [
+    ...[
+      'name',
+      'image',
+      'command',
+      'args',
+      'workingDir',
+      'env',
+      'envFrom',
+      'volumeMounts',
+      'targetContainerName',
+    ],
+    ...['imagePullPolicy', 'securityContext', 'tty', 'stdin', 'stdinOnce'],
+    ...['terminationMessagePath', 'terminationMessagePolicy'],
   ],
   // No kubelet runs a tcpSocket hook; Kubernetes lets it in for old times' sake, and then it fails.
   LifecycleHandler: ['exec', 'httpGet', 'sleep'],

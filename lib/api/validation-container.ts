@@ -1,10 +1,23 @@
 // Kubernetes' rules for one container: ports, environment, mounts, resources, security.
 // Assumes the schema check and defaulting have run. Collects every fault; O(fields); pure.
 // Source: k8s.io/kubernetes/pkg/apis/core/validation/validation.go (v1.34)
-import { duplicate, type FieldError, forbidden, invalid, notSupported, required } from './field-errors.ts';
+import {
+  duplicate,
+  type FieldError,
+  forbidden,
+  invalid,
+  notFound,
+  notSupported,
+  required,
+} from './field-errors.ts';
 import { dnsLabelFault, portNameFault } from './names.ts';
 import { compareQuantities, hugePageBytes, isHugePages, quantityValue } from './quantity.ts';
-import { type PlacedContainer, placedContainers } from './pod-containers.ts';
+import {
+  allContainers,
+  ephemeralContainers,
+  type PlacedContainer,
+  placedContainers,
+} from './pod-containers.ts';
 import type { Container, PodSpec } from './types.ts';
 import { pushFault } from './validation.ts';
 import { envErrors, nulFault } from './validation-env.ts';
@@ -28,8 +41,32 @@ export function validateContainers(spec: PodSpec): FieldError[] {
     errors.push(...securityErrors(container, `${path}.securityContext`));
     errors.push(...lifecycleErrors(placed, spec));
   }
-  errors.push(...hostPortConflicts(spec));
+  errors.push(...hostPortConflicts(spec), ...ephemeralErrors(spec, names, volumes));
   return errors;
+}
+
+function ephemeralErrors(spec: PodSpec, names: Set<string>, volumes: ReadonlySet<string>): FieldError[] {
+  const targets = new Set(allContainers(spec).map(({ name }) => name));
+  return ephemeralContainers(spec).flatMap((container, at) => {
+    const path = `spec.ephemeralContainers[${at}]`;
+    const target = container.targetContainerName;
+    const errors = [
+      ...nameErrors(container.name, names, path),
+      ...imageErrors(container, path),
+      ...envErrors(container, path),
+      ...mountErrors(container, volumes, path),
+      ...securityErrors(container, `${path}.securityContext`),
+    ];
+    if (target && !targets.has(target)) errors.push(notFound(`${path}.targetContainerName`, target));
+    container.volumeMounts?.forEach((mount, index) => {
+      for (const field of ['subPath', 'subPathExpr'] as const)
+        if (mount[field])
+          errors.push(
+            forbidden(`${path}.volumeMounts[${index}].${field}`, 'cannot be set for an Ephemeral Container'),
+          );
+    });
+    return errors;
+  });
 }
 
 function nameErrors(name: string, seen: Set<string>, path: string): FieldError[] {

@@ -7,11 +7,14 @@ import { isMaster, nodeOf, type User, userOf } from './authn.ts';
 
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deletecollection';
 
+/** Of Pods; `status` of others, too. */
+export type Subresource = 'status' | 'resize' | 'ephemeralcontainers';
+
 /** What a request is about. */
 export interface Attributes {
   readonly verb: Verb;
   readonly resource: Resource;
-  readonly subresource?: 'status' | 'resize' | undefined;
+  readonly subresource?: Subresource | undefined;
   readonly namespace?: string | undefined;
   readonly name?: string | undefined;
   readonly fieldSelector?: string | undefined;
@@ -23,7 +26,7 @@ export type Access =
   | 'users'
   | 'nodes'
   | 'masters'
-  | { readonly verb: Verb; readonly resource: Resource; readonly subresource?: 'status' | 'resize' };
+  | { readonly verb: Verb; readonly resource: Resource; readonly subresource?: Subresource };
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -47,6 +47,7 @@ const rules: Partial<
     if (verb === 'list' || verb === 'watch')
       return (fieldSelector ?? '').split(',').some((one) => one === `spec.nodeName=${node}`);
     if (verb === 'create') return true; // only mirrors: node-restriction.ts
+    if (subresource === 'ephemeralcontainers') return false; // of users, not of nodes
     if (subresource === 'resize' || (verb === 'update' && subresource === undefined)) return false;
     return verb !== 'deletecollection' && isOwnPod(node, asked, graph);
   },

@@ -20,6 +20,9 @@ import { checkSchema } from '../api/schema.ts';
 import { parseSelectors } from '../api/selectors.ts';
 import type { ApiObject, Binding, Kinds, Pod, Resource } from '../api/types.ts';
 import { validateMeta, validateMetaUpdate } from '../api/validation.ts';
+import { debuggedPod, ephemeralAtCreation, validateEphemeralUpdate } from '../api/validation-ephemeral.ts';
+import type { FieldError } from '../api/field-errors.ts';
+import type { Subresource } from './access.ts';
 import { resizedPod, validatePodResize } from '../api/validation-resize.ts';
 import { isStoreError, type Store, type StoreEntry, type WriteOptions } from '../store/store.ts';
 import { conflictError, existsError, forbiddenError } from './api-errors.ts';
@@ -74,9 +77,17 @@ interface How {
   readonly dryRun?: boolean;
   /** Who asks; absent: the daemon itself. */
   readonly user?: User | undefined;
-  /** Of Pods: only their resources change. */
-  readonly subresource?: 'status' | 'resize';
+  /** Of Pods: only their resources change, or their ephemeral containers. */
+  readonly subresource?: Subresource;
 }
+
+/** Parts of a Pod that are changed by themselves: what a request changes, and what of it is refused. */
+const podParts: Readonly<
+  Record<string, { take(old: Pod, asked: Pod): Pod; validate(next: Pod, old: Pod): FieldError[] } | undefined>
+> = {
+  resize: { take: resizedPod, validate: validatePodResize },
+  ephemeralcontainers: { take: debuggedPod, validate: validateEphemeralUpdate },
+};
 
 const bookmarkMs = 60_000;
 const nameAttempts = 8;
@@ -174,6 +185,7 @@ export class Registry implements Client {
       ...errors,
       ...validateMeta(draft.metadata, strategy.metaRules),
       ...strategy.validate(draft),
+      ...(resource === 'pods' ? ephemeralAtCreation(draft as Pod) : []),
     ]);
     let whileAt = await this.#checkNamespace(resource, draft);
     if (options.dryRun) {
@@ -310,8 +322,8 @@ export class Registry implements Client {
     return (await this.#table.retry(resource, key, async (entry) => {
       const old = this.#table.decode(entry);
       const { object: asked, errors } = read(old);
-      const isResize = how.subresource === 'resize';
-      const next = isResize ? copyJson(resizedPod(old as Pod, asked as Pod)) : asked;
+      const part = podParts[how.subresource ?? ''];
+      const next = part ? copyJson(part.take(old as Pod, asked as Pod)) : asked;
       checkPreconditions(resource, old, next.metadata);
       if (resources[resource].namespaced) next.metadata.namespace ||= old.metadata.namespace!;
       errors.push(...validateMetaUpdate(next.metadata, old.metadata));
@@ -324,9 +336,7 @@ export class Registry implements Client {
           ...{ dryRun: how.dryRun ?? false, user: how.user },
         });
       errors.push(...validateMeta(next.metadata, strategy.metaRules), ...strategy.validate(next));
-      const faults = isResize
-        ? validatePodResize(next as Pod, old as Pod)
-        : strategy.validateUpdate(next, old);
+      const faults = part ? part.validate(next as Pod, old as Pod) : strategy.validateUpdate(next, old);
       refuse(resource, next, [...errors, ...faults]);
       return how.dryRun ? next : this.#commitChange(resource, next, entry);
     })) as Kinds[R];

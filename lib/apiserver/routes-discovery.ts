@@ -101,6 +101,7 @@ function resourceList(groupVersion: string): object {
     // kubectl drain looks for this one, with its own group.
     { ...sub('pods/eviction', 'Eviction', ['create']), group: 'policy', version: 'v1' },
     sub('pods/attach', 'PodAttachOptions', ['create', 'get']),
+    sub('pods/ephemeralcontainers', 'Pod', ['get', 'patch', 'update']),
     sub('pods/exec', 'PodExecOptions', ['create', 'get']),
     sub('pods/log', 'Pod', ['get']),
     sub('pods/resize', 'Pod', ['get', 'patch', 'update']),

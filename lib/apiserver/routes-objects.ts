@@ -8,7 +8,7 @@ import { groupPath, type ResourceInfo, resources } from '../api/resources.ts';
 import { checkSchema } from '../api/schema.ts';
 import { tableOf } from '../api/table.ts';
 import type { ApiObject, Kinds } from '../api/types.ts';
-import { requestUser, type Verb } from './access.ts';
+import { requestUser, type Subresource, type Verb } from './access.ts';
 import { includeObject, sendJson, toApiError, wantsTable } from './content.ts';
 import { fieldErrorsToApiError } from '../api/field-errors.ts';
 import { goneSignal, writeChunk } from './http-stream.ts';
@@ -29,7 +29,7 @@ export function addObjectRoutes(app: FastifyInstance, registry: Registry): void 
     const all = `${base}/${info.resource}`;
     const collection = info.namespaced ? `${base}/namespaces/:namespace/${info.resource}` : all;
     const one = `${collection}/:name`;
-    const on = (method: Method, url: string, handler: Handler, subresource?: 'status' | 'resize'): void => {
+    const on = (method: Method, url: string, handler: Handler, subresource?: Subresource): void => {
       const verb = url.endsWith(info.resource) ? collectionVerbs[method] : objectVerbs[method];
       const access = { verb, resource: info.resource, ...(subresource ? { subresource } : {}) };
       app.route<Route>({ method, url, handler, config: { access } });
@@ -43,9 +43,11 @@ export function addObjectRoutes(app: FastifyInstance, registry: Registry): void 
     on('PATCH', one, handlers.patch);
     on('DELETE', one, handlers.delete);
     if (info.resource === 'pods') {
-      on('GET', `${one}/resize`, handlers.get, 'resize');
-      on('PUT', `${one}/resize`, handlers.resize, 'resize');
-      on('PATCH', `${one}/resize`, handlers.patchResize, 'resize');
+      for (const part of ['resize', 'ephemeralcontainers'] as const) {
+        on('GET', `${one}/${part}`, handlers.get, part);
+        on('PUT', `${one}/${part}`, handlers.updatePart(part), part);
+        on('PATCH', `${one}/${part}`, handlers.patchPart(part), part);
+      }
     }
     if (!info.hasStatus) continue;
     on('GET', `${one}/status`, handlers.get, 'status');
@@ -125,17 +127,22 @@ class ObjectHandlers {
 
   readonly patch: Handler = async (request, reply) => this.#patch(request, reply, undefined);
   readonly patchStatus: Handler = async (request, reply) => this.#patch(request, reply, 'status');
-  readonly patchResize: Handler = async (request, reply) => this.#patch(request, reply, 'resize');
+  readonly patchPart =
+    (subresource: 'resize' | 'ephemeralcontainers'): Handler =>
+    async (request, reply) =>
+      this.#patch(request, reply, subresource);
 
-  readonly resize: Handler = async (request, reply) =>
-    this.#send(
-      request,
-      reply,
-      await this.#registry.update(this.#info.resource, this.#namedBody(request), {
-        user: requestUser(request),
-        subresource: 'resize',
-      }),
-    );
+  readonly updatePart =
+    (subresource: 'resize' | 'ephemeralcontainers'): Handler =>
+    async (request, reply) =>
+      this.#send(
+        request,
+        reply,
+        await this.#registry.update(this.#info.resource, this.#namedBody(request), {
+          user: requestUser(request),
+          subresource,
+        }),
+      );
 
   readonly delete: Handler = async (request, reply) => {
     const options = deleteOptions(request);
@@ -163,7 +170,7 @@ class ObjectHandlers {
   async #patch(
     request: Request,
     reply: FastifyReply,
-    subresource: 'status' | 'resize' | undefined,
+    subresource: Subresource | undefined,
   ): Promise<FastifyReply> {
     if (subresource === 'status') refuseDryRun(request);
     const type = patchTypes[request.headers['content-type']?.split(';')[0]?.trim() ?? ''];

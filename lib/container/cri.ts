@@ -133,6 +133,8 @@ export interface ContainerConfig {
   readonly stdinOnce?: boolean;
   /** Asks it to end: SIGTERM, SIGRTMIN+1; absent: what the image says. */
   readonly stopSignal?: string;
+  /** Id of a container whose pid namespace it joins. */
+  readonly pidTarget?: string;
   /** Absolute path of the log file, CRI format. */
   readonly logPath: string;
   /** Of the container's spec; a change means a new container. */

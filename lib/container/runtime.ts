@@ -10,7 +10,7 @@ import { Undo } from '../exec/undo.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { setCgroupLimits } from '../kernel/cgroup.ts';
 import { diskUsage } from '../kernel/disk.ts';
-import { identify } from '../kernel/process.ts';
+import { identify, isAlive } from '../kernel/process.ts';
 import { readIfThere } from '../kernel/files.ts';
 import { endAbandoned } from './abandoned.ts';
 import { mountRoot, planBundle, warmSeccomp, writeBundle } from './bundle.ts';
@@ -146,7 +146,8 @@ class ConmonRuntime implements ContainerRuntime {
     return this.#table.all().map(({ record }) => record);
   }
 
-  async create(request: CreateRequest): Promise<string> {
+  async create(asked: CreateRequest): Promise<string> {
+    const request = { ...asked, sandbox: this.#namespacesFor(asked) };
     const { config, clock, sandbox } = request;
     const { paths, images } = this.#options;
     const image = await images.rootfs(config.image);
@@ -177,6 +178,16 @@ class ConmonRuntime implements ContainerRuntime {
     }
     this.#warn(record, plan.leftOut);
     return id;
+  }
+
+  /** @throws ContainerError CreateContainerError when the container whose processes it is to see has ended */
+  #namespacesFor({ sandbox, config }: CreateRequest): SandboxMounts {
+    if (config.pidTarget === undefined || sandbox.hostPid || sandbox.pidPath !== undefined) return sandbox;
+    const target = this.#table.find(config.pidTarget)?.record;
+    if (target?.state === 'running' && target.pid && isAlive(target.pid))
+      return { ...sandbox, pidPath: `/proc/${target.pid.pid}/ns/pid` };
+    const message = `container ${config.name}: the container whose processes it is to see does not run`;
+    throw new ContainerError('CreateContainerError', config.name, message);
   }
 
   /** conmon makes the container; what it reports becomes the record. */

@@ -9,12 +9,14 @@ export interface Metadata {
 }
 
 type Labels = Readonly<Record<string, string>>;
-type Mode = 'POD' | 'CONTAINER' | 'NODE';
+type Mode = 'POD' | 'CONTAINER' | 'NODE' | 'TARGET';
 
 export interface NamespaceOption {
   readonly network: Mode;
   readonly pid: Mode;
   readonly ipc: Mode;
+  /** With TARGET: a container. */
+  readonly targetId?: string;
 }
 
 export interface SecurityProfile {

@@ -17,7 +17,7 @@ const messages: Readonly<Record<string, string>> = {
   PodSandboxMetadata: 'name string 1, uid string 2, namespace string 3, attempt uint32 4',
   DNSConfig: 'servers string[] 1, searches string[] 2, options string[] 3',
   PortMapping: 'protocol Protocol 1, containerPort int32 2, hostPort int32 3, hostIp string 4',
-  NamespaceOption: 'network NamespaceMode 1, pid NamespaceMode 2, ipc NamespaceMode 3',
+  NamespaceOption: 'network NamespaceMode 1, pid NamespaceMode 2, ipc NamespaceMode 3, targetId string 4',
   SecurityProfile: 'profileType ProfileType 1, localhostRef string 2',
   LinuxSandboxSecurityContext:
     'namespaceOptions NamespaceOption 1, privileged bool 6, seccomp SecurityProfile 9',
@@ -96,7 +96,7 @@ const messages: Readonly<Record<string, string>> = {
 
 const enums: Readonly<Record<string, readonly string[]>> = {
   Protocol: ['TCP', 'UDP', 'SCTP'],
-  NamespaceMode: ['POD', 'CONTAINER', 'NODE'],
+  NamespaceMode: ['POD', 'CONTAINER', 'NODE', 'TARGET'],
   ProfileType: ['RuntimeDefault', 'Unconfined', 'Localhost'],
   SupplementalGroupsPolicy: ['Merge', 'Strict'],
   MountPropagation: ['PROPAGATION_PRIVATE', 'PROPAGATION_HOST_TO_CONTAINER', 'PROPAGATION_BIDIRECTIONAL'],

@@ -45,6 +45,13 @@ function namespaceOptions({ network, ipc, pid }: PodSandboxConfig['namespaces'])
   return { network: modes[network], ipc: modes[ipc], pid: modes[pid] };
 }
 
+function ownNamespaces({ pidTarget }: ContainerConfig, { config }: SandboxInput): NamespaceOption {
+  const options = namespaceOptions(config.namespaces);
+  return pidTarget && options.pid === 'CONTAINER'
+    ? { ...options, pid: 'TARGET', targetId: pidTarget }
+    : options;
+}
+
 const runtimeDefault: SecurityProfile = { profileType: 'RuntimeDefault' };
 
 export function sandboxMessage({ config, owner, cgroup }: SandboxInput): SandboxMessage {
@@ -216,7 +223,7 @@ function securityContext({
     refuse(config, 'supplementalGroupsPolicy Strict: the container runtime cannot do it');
   return {
     privileged: security.privileged,
-    namespaceOptions: namespaceOptions(sandbox.config.namespaces),
+    namespaceOptions: ownNamespaces(config, sandbox),
     capabilities: {
       addCapabilities: security.capabilitiesAdd,
       dropCapabilities: security.capabilitiesDrop,

@@ -86,6 +86,8 @@ export interface ContainerConfigInput {
   /** File that becomes terminationMessagePath. */
   readonly terminationLog: string;
   readonly limits: NodeLimits;
+  /** Id of the container whose processes it is to see. */
+  readonly pidTarget?: string;
   /** Where Localhost seccomp profiles are. */
   readonly seccompDir: string;
 }
@@ -116,6 +118,7 @@ export function containerConfig(input: ContainerConfigInput): ContainerConfig {
     tty: container.tty ?? false,
     stdin: container.stdin ?? false,
     ...(container.stdinOnce ? { stdinOnce: true } : {}),
+    ...(input.pidTarget === undefined ? {} : { pidTarget: input.pidTarget }),
     logPath: join(input.logDir, container.name, `${attempt}.log`),
     hash: containerHash(container),
   };

@@ -1,7 +1,13 @@
 // What a Pod needs next: its spec compared with what the runtime has. Pure: data in, data out; syncPod acts on it.
 // Assumes the newest container of a name is the one that counts. O(containers of the Pod).
 // Source: kubelet's computePodActions, computeInitContainerActions and ShouldContainerBeRestarted.
-import { allContainers, kindOf, lastingContainers, statusOfContainer } from '../api/pod-containers.ts';
+import {
+  allContainers,
+  ephemeralContainers,
+  kindOf,
+  lastingContainers,
+  statusOfContainer,
+} from '../api/pod-containers.ts';
 import type { Container, Pod } from '../api/types.ts';
 import type { ContainerStatus, PodSandboxStatus } from '../container/cri.ts';
 
@@ -74,6 +80,7 @@ export function forgottenContainer(pod: Pod, name: string): HowItStands | undefi
 /** What a container's end means: a sidecar always runs again, an init container until it has succeeded. */
 function restartPolicyOf(pod: Pod, name: string): 'Always' | 'OnFailure' | 'Never' {
   const kind = kindOf(pod.spec, name);
+  if (kind === 'ephemeral') return 'Never';
   if (kind === 'sidecar') return 'Always';
   const ofPod = (pod.spec.restartPolicy ?? 'Always') as 'Always' | 'OnFailure' | 'Never';
   return kind === 'init' && ofPod === 'Always' ? 'OnFailure' : ofPod;
@@ -149,9 +156,20 @@ function inSandbox(input: ActionsInput, sandbox: PodSandboxStatus): PodActions {
   const starts = allContainers(pod.spec).map(({ name }) => name);
   return {
     ...base,
-    containersToStart: starts.filter((name) => init.toStart.has(name) || apps.has(name) || anew.has(name)),
+    containersToStart: [
+      ...starts.filter((name) => init.toStart.has(name) || apps.has(name) || anew.has(name)),
+      ...ephemeralToStart(pod, runtime),
+    ],
     containersToKill: toKill,
   };
+}
+
+/** Those that never began, however far the others are. */
+function ephemeralToStart(pod: Pod, runtime: PodRuntimeStatus): string[] {
+  const names = ephemeralContainers(pod.spec).map(({ name }) => name);
+  return names.filter((name) =>
+    shouldRestart(pod, name, latestContainer(runtime, name) ?? forgottenContainer(pod, name)),
+  );
 }
 
 interface InitProgress {

@@ -3,7 +3,7 @@
 // Source: kubelet's kuberuntime startContainer and doBackOff (10 s doubling to 5 min, forgotten after 10 calm minutes).
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { findContainer, statusOfContainer } from '../api/pod-containers.ts';
+import { type EphemeralContainer, findContainer, statusOfContainer } from '../api/pod-containers.ts';
 import type { Container, Pod } from '../api/types.ts';
 import type { ContainerConfig } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
@@ -11,7 +11,7 @@ import { HookError, runHook } from './hooks.ts';
 import { Backoff } from './backoff.ts';
 import { containerConfig } from './container-config.ts';
 import type { EventInput } from '../api/events.ts';
-import { environment, needsPodIP, readEnvData } from './environment.ts';
+import { ContainerConfigError, environment, needsPodIP, readEnvData } from './environment.ts';
 import { ImageWaitError } from './images.ts';
 import { pullLogins } from './pull-secrets.ts';
 import { podLogDir, terminationLogPath } from './layout.ts';
@@ -167,7 +167,18 @@ export class ContainerStarter {
     const subPaths = await bindSubPaths({ podsDir: paths.pods, pod, container, volumes, vars });
     const { limits } = node;
     const { seccomp: seccompDir } = paths;
-    const made = { attempt, vars, volumes, subPaths, logDir, terminationLog, limits, seccompDir };
+    const pidTarget = pidTargetOf(container, before);
+    const made = {
+      ...(pidTarget ? { pidTarget } : {}),
+      attempt,
+      vars,
+      volumes,
+      subPaths,
+      logDir,
+      terminationLog,
+      limits,
+      seccompDir,
+    };
     return containerConfig({ pod, container, ...made });
   }
 
@@ -208,6 +219,19 @@ export class ContainerStarter {
     }
     throw new NotNow(message, left);
   }
+}
+
+/** The container whose processes an ephemeral one is to see. @throws ContainerConfigError while it does not run */
+function pidTargetOf(
+  { name, targetContainerName: target }: EphemeralContainer,
+  before: PodRuntimeStatus,
+): string | undefined {
+  if (!target) return undefined;
+  const running = latestContainer(before, target);
+  if (running?.state === 'running') return running.id;
+  throw new ContainerConfigError(
+    `container ${name}: unable to find target container ${target}: it does not run`,
+  );
 }
 
 const keyOf = (pod: Pod, container: string): string => `${pod.metadata.uid}/${container}`;

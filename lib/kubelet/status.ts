@@ -8,7 +8,7 @@ import type {
   Pod,
   PodStatus,
 } from '../api/types.ts';
-import { kindOf, statusOfContainer } from '../api/pod-containers.ts';
+import { ephemeralContainers, kindOf, statusOfContainer } from '../api/pod-containers.ts';
 import { timestamp } from '../api/time.ts';
 import type { ContainerStatus } from '../container/cri.ts';
 import {
@@ -150,6 +150,8 @@ export function podStatus(input: StatusInput): PodStatus {
   const containerStatuses = statusesOf(pod.spec.containers);
   const initContainerStatuses = statusesOf(pod.spec.initContainers ?? []);
   const all = [...initContainerStatuses, ...containerStatuses];
+  // They make no Pod ready or unready.
+  const ephemeral = statusesOf(ephemeralContainers(pod.spec)).map((one) => ({ ...one, ready: false }));
   const phase = failed ? 'Failed' : podPhase(pod, all);
   const [sandbox] = runtime.sandboxes;
   const known = pod.status ?? {};
@@ -174,6 +176,7 @@ export function podStatus(input: StatusInput): PodStatus {
     ...(known.qosClass ? { qosClass: known.qosClass } : {}),
     ...(initContainerStatuses.length > 0 ? { initContainerStatuses } : {}),
     containerStatuses,
+    ...(ephemeral.length > 0 ? { ephemeralContainerStatuses: ephemeral } : {}),
   };
 }
 

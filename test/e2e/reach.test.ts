@@ -117,6 +117,48 @@ t.test('reach', async (t) => {
     t.equal(exitCode, 1, stderr);
   });
 
+  t.test('debug: an ephemeral container sees the processes of its target, once', async (t) => {
+    const debug = ['debug', 'net', '--image=localhost/host', '--target=net', '-c', 'look', '--attach', '--'];
+    const { stdout, stderr, exitCode } = await node.podwire([...debug, 'cat', '/proc/1/cmdline']);
+    t.equal(exitCode, 0, stderr);
+    t.match(stdout, /createServer/, "process 1 is the target's");
+    const { spec, status, metadata } = await node.until(
+      'net',
+      (pod) => pod?.status?.ephemeralContainerStatuses?.[0]?.state?.terminated,
+    );
+    t.match(spec.ephemeralContainers, [
+      { name: 'look', targetContainerName: 'net', terminationMessagePolicy: 'File' },
+    ]);
+    t.match(status?.ephemeralContainerStatuses, [{ name: 'look', ready: false, restartCount: 0 }]);
+    t.ok(
+      isRunning(await node.client.get('pods', { namespace: 'default', name: 'net' })),
+      'the Pod is as it was',
+    );
+    const key = { namespace: 'default', name: 'net' };
+    const change = (one: object, subresource?: 'ephemeralcontainers') =>
+      node.client.patch(
+        'pods',
+        key,
+        { spec: { ephemeralContainers: [one] } },
+        { type: 'strategic', ...(subresource ? { subresource } : {}) },
+      );
+    const other = { name: 'other', image: 'localhost/host' };
+    await t.rejects(change(other), { code: 'Invalid' }, 'not by an ordinary update');
+    const faults = [
+      { name: 'look', image: 'other' },
+      { ...other, targetContainerName: 'absent' },
+      { ...other, livenessProbe: { exec: { command: ['x'] } } },
+      { ...other, name: 'net' },
+    ];
+    for (const fault of faults)
+      await t.rejects(change(fault, 'ephemeralcontainers'), { code: 'Invalid' }, JSON.stringify(fault));
+    t.equal(metadata.generation, 2, 'a change of the spec counts');
+    const born = pod('born', { name: 'x' }) as { spec: object };
+    await t.rejects(node.apply({ ...born, spec: { ...born.spec, ephemeralContainers: [other] } }), {
+      message: /cannot be set on create/,
+    });
+  });
+
   t.test('exec: exit codes as a shell has them', async (t) => {
     const codes = { 'sh -c exit\\ 5': 5, nosuchprogram: 127, '/etc/hostname': 126, '/nosuch/path': 127 };
     for (const [command, want] of Object.entries(codes)) {

@@ -8,6 +8,7 @@ import type {
   Pod,
   Probe,
 } from '../../../lib/api/types.ts';
+import { ephemeralContainers } from '../../../lib/api/pod-containers.ts';
 import { envFromText, envText, volumes } from './describe-sources.ts';
 import { renderEvents } from './events.ts';
 import { type Bar, type Field, renderBars, renderFields, renderTable } from './text.ts';
@@ -19,6 +20,7 @@ const hiddenAnnotations = ['kubectl.kubernetes.io/last-applied-configuration', s
 export function describePod(pod: Pod, events: readonly Event[], now: number): string {
   const { spec, status = {} } = pod;
   const init = spec.initContainers ?? [];
+  const debuggers = ephemeralContainers(spec);
   const conditions = (status.conditions ?? []).map((each) => [each.type, each.status, each.reason ?? '']);
   const withReasons = conditions.some((row) => row[2] !== '');
   const shownConditions = withReasons ? conditions : conditions.map((row) => row.slice(0, 2));
@@ -27,6 +29,9 @@ export function describePod(pod: Pod, events: readonly Event[], now: number): st
     renderFields(headFields(pod)),
     init.length > 0 ? `Init Containers:\n${containers(init, status.initContainerStatuses)}` : '',
     `Containers:\n${containers(spec.containers, status.containerStatuses)}`,
+    debuggers.length > 0
+      ? `Ephemeral Containers:\n${containers(debuggers, status.ephemeralContainerStatuses)}`
+      : '',
     conditions.length > 0 ? `Conditions:\n${indented(renderTable(header, shownConditions))}` : '',
     volumes(spec.volumes ?? []),
     renderFields([['QoS Class', status.qosClass ?? '<none>']]),

@@ -1,5 +1,6 @@
 // `podwire logs`: what containers wrote, whole or followed, one container or all of a Pod.
 // Assumes the server cuts by time and count. Bytes are streamed through; only a prefix needs lines.
+import { ephemeralContainers } from '../../../lib/api/pod-containers.ts';
 import { type HttpClient, type LogQuery, linesOf } from '../../../lib/api/http-client.ts';
 import type { Pod } from '../../../lib/api/types.ts';
 import { type Context, untilInterrupted } from '../context.ts';
@@ -100,9 +101,10 @@ function containersOf(context: Context, pod: Pod, options: LogsOptions): Source[
   const main = pod.spec.containers.map((each) => each.name);
   if (options.allContainers) return [...init, ...main].map((container) => ({ pod, container }));
   if (options.container !== undefined) {
-    if (![...init, ...main].includes(options.container))
+    const debuggers = ephemeralContainers(pod.spec).map((each) => each.name);
+    if (![...init, ...main, ...debuggers].includes(options.container))
       throw new UsageError(
-        `container ${options.container} is not valid for pod ${pod.metadata.name}: choose one of: [${[...init, ...main].join(' ')}]`,
+        `container ${options.container} is not valid for pod ${pod.metadata.name}: choose one of: [${[...init, ...main, ...debuggers].join(' ')}]`,
       );
     return [{ pod, container: options.container }];
   }

@@ -483,7 +483,7 @@ const specs: { name: string; spec: object; says: string[] }[] = [
   {
     name: 'what is not there yet is refused by name',
     spec: {
-      containers: [container({ resizePolicy: [{ resourceName: 'cpu', restartPolicy: 'x' }] })],
+      containers: [container({ volumeDevices: [{ name: 'v', devicePath: '/dev/v' }] })],
       ...{
         hostUsers: false,
       },
@@ -493,7 +493,7 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       },
     },
     says: [
-      `spec.containers[0].resizePolicy: ${later}`,
+      `spec.containers[0].volumeDevices: ${later}`,
       `spec.hostUsers: ${later}: a user namespace needs idmapped mounts of the OCI runtime (crun 1.9, runc 1.2)`,
       'spec.securityContext.appArmorProfile.type: Forbidden: "Localhost": podwire loads no AppArmor profiles yet; only Unconfined is accepted',
       'spec.os.name: Forbidden: "windows" is not supported by podwire 0.1 yet',

@@ -33,6 +33,18 @@ const cases = [
     want: nothing,
   },
   {
+    name: 'an ephemeral container is started once',
+    pod: pod({ ephemeralContainers: [{ name: 'e' }, { name: 'f' }] }),
+    runtime: { sandboxes: [sandbox()], containers: [container(), exited(1, { id: 'e1', name: 'e' })] },
+    want: { ...nothing, containersToStart: ['f'] },
+  },
+  {
+    name: 'an ephemeral container is not started again in a new sandbox',
+    pod: pod({ ephemeralContainers: [{ name: 'e' }] }),
+    runtime: { sandboxes: [], containers: [] },
+    want: { ...nothing, createSandbox: true, containersToStart: ['a'] },
+  },
+  {
     name: 'a dead container is restarted in the same sandbox',
     pod: pod(two),
     runtime: { sandboxes: [sandbox()], containers: [exited(0), container({ id: 'c2', name: 'b' })] },
