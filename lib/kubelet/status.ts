@@ -76,7 +76,8 @@ function containerStatus(input: StatusInput, spec: Container): ApiContainerStatu
     name: spec.name,
     image: spec.image ?? '',
     imageID: latest?.imageId ?? known?.imageID ?? '',
-    restartCount: latest?.attempt ?? known?.restartCount ?? 0,
+    // Never less than was told: one that was created and taken back before it ran leaves the one before as the latest.
+    restartCount: Math.max(latest?.attempt ?? 0, known?.restartCount ?? 0),
     ...(containerID ? { containerID } : {}),
     ready: false,
     started: false,

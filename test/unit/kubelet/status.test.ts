@@ -119,6 +119,20 @@ t.test('after a reboot the restart count goes on and the lost run is shown', asy
   t.match(later, { restartCount: 4, containerID: 'podwire://c1' }, 'also after a try that failed');
 });
 
+t.test(
+  'the restart count that was told does not fall when a container is taken back before it ran',
+  async (t) => {
+    const known: Pod = pod();
+    const runtime = (...attempts: number[]) => ({
+      sandboxes: [sandbox()],
+      containers: attempts.map((attempt) => container({ attempt, id: `c${attempt}` })),
+    });
+    const status = podStatus(input({ runtime: runtime(2, 1) }));
+    const after = podStatus(input({ pod: { ...known, status }, runtime: runtime(1) }));
+    t.match(after.containerStatuses, [{ restartCount: 2 }]);
+  },
+);
+
 t.test('what a reboot killed and may not be restarted has ended, with a phase that says so', async (t) => {
   const never: Pod = pod({ restartPolicy: 'Never' });
   const before = podStatus(input({ pod: never }));
