@@ -108,7 +108,7 @@ export class EvictionManager {
     const [threshold] = this.#observe();
     if (!threshold || this.#stillLeaving()) return;
     if (pressureOf(threshold.signal) === 'DiskPressure') {
-      await this.#options.reclaimDisk();
+      await this.#options.reclaimDisk().catch(this.#options.onError); // then Pods must go
       if (!this.#observe().includes(threshold)) return;
     }
     await this.#evictOne(threshold);
