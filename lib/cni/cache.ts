@@ -2,8 +2,9 @@
 // Assumes nothing of a file's health: one that is missing, cut short, foreign or another attachment's is as good as
 // none, and never blocks a DEL. One small file an attachment, in the form that libcni writes (kind cniCacheV1), so that
 // each can go on with what the other wrote.
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { replaceFile } from '../kernel/files.ts';
 import { cniError } from './errors.ts';
 import { isObject } from './json.ts';
 import { parseResult, toVersion } from './result.ts';
@@ -42,10 +43,8 @@ export function saveAttachment(cacheDir: string, entry: CachedAttachment, versio
   };
   try {
     mkdirSync(folder(cacheDir), { recursive: true, mode: 0o700 });
-    writeFileSync(`${file}.tmp`, JSON.stringify(json), { mode: 0o600 });
-    renameSync(`${file}.tmp`, file);
+    replaceFile(file, JSON.stringify(json), { durable: false });
   } catch (cause) {
-    rmSync(`${file}.tmp`, { force: true }); // no DEL would look for it
     throw cniError('CNI_IO_FAILURE', `what is attached cannot be noted: ${(cause as Error).message}`, {
       cause,
     });

@@ -23,7 +23,11 @@ export function replaceFile(
     }
     renameSync(temporary, path);
   } catch (error) {
-    rmSync(temporary, { force: true });
+    try {
+      rmSync(temporary, { force: true });
+    } catch {
+      // What failed first is what is told.
+    }
     throw error;
   }
 }

@@ -77,8 +77,8 @@ const refused = [
   },
   {
     name: 'a field that is not built yet',
-    pod: podWith({ resizePolicy: [{ resourceName: 'cpu', restartPolicy: 'NotRequired' }] }),
-    says: /spec\.containers\[0\]\.resizePolicy.*not supported/,
+    pod: podWith({}, { hostUsers: false }),
+    says: /spec\.hostUsers.*not supported/,
   },
   {
     name: 'an unknown kind',
