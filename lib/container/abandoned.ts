@@ -3,7 +3,7 @@
 // Assumes conmon adopts (it is a subreaper). A look reads every process's stat, so it is for creations that take long.
 import { readdirSync } from 'node:fs';
 import { readIfThere } from '../kernel/files.ts';
-import { identify, parseStat, signal } from '../kernel/process.ts';
+import { identify, parseStat, type ProcessIdentity, signal } from '../kernel/process.ts';
 
 /** How deep in pid namespaces a process is. */
 const depthOf = (pid: number): number =>
@@ -19,16 +19,26 @@ function childrenOf(parent: number): number[] {
 }
 
 /**
- * Ends what a dead runtime left to this conmon: children that are in a pid namespace below conmon's, with no runtime among
- * them, which would be in conmon's own. A container in the machine's pid namespace cannot be told from its runtime: it waits
- * for the creation's time limit. Gives what was ended.
+ * What a dead runtime seems to have left to this conmon: children that are in a pid namespace below conmon's, with no runtime
+ * among them, which would be in conmon's own. A container in the machine's pid namespace cannot be told from its runtime: it
+ * waits for the creation's time limit. One whose runtime has ended well looks alike until conmon's report is read.
  */
-export function endAbandoned(conmon: number): number[] {
+function seemAbandoned(conmon: number): ProcessIdentity[] {
   const own = depthOf(conmon);
   const children = childrenOf(conmon);
   if (own === 0 || !children.every((pid) => depthOf(pid) > own)) return [];
-  return children.filter((pid) => {
-    const found = identify(pid);
-    return found !== undefined && signal(found, 'SIGKILL');
-  });
+  return children.flatMap((pid) => identify(pid) ?? []);
+}
+
+/** Looks again and again while a creation goes on: what seems abandoned twice, `everyMs` apart, is ended. Gives how to stop. */
+export function endAbandoned(conmonOf: () => number, everyMs: number): () => void {
+  let suspects: readonly ProcessIdentity[] = [];
+  const timer = setInterval(() => {
+    const seen = seemAbandoned(conmonOf());
+    const again = ({ pid, startTime }: ProcessIdentity): boolean =>
+      suspects.some((one) => one.pid === pid && one.startTime === startTime);
+    for (const one of seen.filter(again)) signal(one, 'SIGKILL');
+    suspects = seen;
+  }, everyMs);
+  return () => clearInterval(timer);
 }

@@ -213,8 +213,8 @@ class ConmonRuntime implements ContainerRuntime {
       outputFile: files.conmonLog,
       cwd: files.bundle, // conmon leaves a file `oom` where it stands
     });
-    const look = setInterval(() => endAbandoned(Number(readIfThere(files.conmonPid) ?? 0)), slowCreationMs);
-    const line = await creation.finally(() => clearInterval(look));
+    const stopLooking = endAbandoned(() => Number(readIfThere(files.conmonPid) ?? 0), slowCreationMs);
+    const line = await creation.finally(stopLooking);
     const report = parseConmonReport(line);
     if ('failure' in report) {
       const [command = ''] = await this.#commandOf(config);
