@@ -130,7 +130,7 @@ t.test('vxlan', async (t) => {
     one = await world.start(1);
     await one.resync();
     const { sent, received } = await count();
-    t.ok(sent > 50, `${sent} datagrams sent meanwhile`);
+    t.ok(sent > 5, `${sent} datagrams sent meanwhile: the quicker the restart, the fewer`);
     t.equal(received, sent, 'none was lost');
     monitor.kill();
     t.notMatch(changes, new RegExp(`(${link}|proto 112).*`), 'the kernel was not changed');
