@@ -39,6 +39,26 @@ export async function nftList(
   }
 }
 
+/** Whether a table, as nftList gives it, holds nothing but its frame: no set or map has an element. Pure. */
+export const isIdleTable = (objects: readonly NftObject[]): boolean =>
+  objects.every(({ set, map }) => {
+    const elements = (set ?? map)?.elem;
+    return !Array.isArray(elements) || elements.length === 0;
+  });
+
+/**
+ * Removes a table in which nobody keeps anything any more. Repeatable. An element that somebody adds between the look and the
+ * removal goes with it: a table that several programs share is taken away only when this one's last Pod has gone.
+ */
+export async function deleteIdleTable(
+  [family, name]: readonly [family: string, name: string],
+  options: KernelOptions = {},
+): Promise<void> {
+  const objects = await nftList(['table', family, name], options);
+  if (objects === undefined || !isIdleTable(objects)) return;
+  await nftApply(`add table ${family} ${name}\ndelete table ${family} ${name}\n`, options);
+}
+
 /** A text in nft's double quotes. nft has no escapes: what cannot stand there is replaced, and cut at 120. Pure. */
 export function nftComment(text: string): string {
   return `"${text.replaceAll(/[^ -~]|["\\]/g, '_').slice(0, 120)}"`;

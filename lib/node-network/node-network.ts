@@ -9,7 +9,7 @@ import type { ExecUntil } from '../exec/run-sync.ts';
 import { readIfThere, keepFile } from '../kernel/files.ts';
 import type { KernelOptions } from '../kernel/ip.ts';
 import { deleteLink } from '../kernel/link.ts';
-import { nftApply, nftComment, nftList } from '../kernel/nftables.ts';
+import { deleteIdleTable, nftApply, nftComment, nftList } from '../kernel/nftables.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { ensureSysctl, readSysctl, writeSysctl } from '../kernel/sysctl.ts';
 import { createBackend } from './backends.ts';
@@ -110,6 +110,12 @@ export async function forwards(podCidr: string): Promise<boolean> {
   return values.every((value) => value !== '0');
 }
 
+/** What the CNI plugins (portmap, bridge, firewall) share with other runtimes of this machine: theirs to keep, if they use it. */
+export const pluginTables = [
+  ['inet', 'podwire-hostport'],
+  ['inet', 'podwire-cni'],
+] as const;
+
 /** Takes table and bridge away and puts back what was before. Repeatable; tries everything. */
 export async function removeNodeNetwork(network: Omit<NodeNetwork, 'podCidr'>): Promise<void> {
   const { paths } = network;
@@ -118,6 +124,7 @@ export async function removeNodeNetwork(network: Omit<NodeNetwork, 'podCidr'>): 
   await settleAll('remove node network', [
     ...backendNames.map((name) => () => createBackend({ name }, paths, options).remove()),
     () => nftApply(`add table ${table}\ndelete table ${table}\n`, options),
+    ...pluginTables.map((shared) => () => deleteIdleTable(shared, options)),
     () =>
       deleteLink(bridgeName(paths.tag), { ...options, ...(network.until ? { until: network.until } : {}) }),
     () => restoreSysctls(paths, options),

@@ -2,6 +2,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { table as hostPortTable } from '../../../cni-plugins/portmap/rules.ts';
+import { isIdleTable } from '../../../lib/kernel/nftables.ts';
+import { pluginTables } from '../../../lib/node-network/node-network.ts';
 import { parseList } from '../../../lib/cni/conf.ts';
 import { nodePaths } from '../../../lib/kernel/paths.ts';
 import {
@@ -108,4 +111,11 @@ t.test('Pods of the whole cluster are not masqueraded', async (t) => {
     [[], ['{ 10.244.1.0/24, 224.0.0.0/4 }', '{ fd00:1::/64, ff00::/8 }']],
   ] as const)
     t.strictSame(rules([...cluster]), expected, `cluster ${cluster.join()}`);
+});
+
+t.test('tables that the plugins share with others go only when nobody keeps anything in them', async (t) => {
+  const frame = { table: { name: 'podwire-hostport' } };
+  t.ok(isIdleTable([frame, { map: { name: 'any4' } }, { set: { name: 'all4', elem: [] } }, { chain: {} }]));
+  t.notOk(isIdleTable([frame, { map: { name: 'any4', elem: [['tcp', 80]] } }]));
+  t.same(pluginTables[0].join(' '), hostPortTable, "portmap's own name for it");
 });
