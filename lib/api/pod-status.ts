@@ -1,6 +1,7 @@
 // The word under STATUS and the count under RESTARTS: how a Pod's state is told in one word.
 // Assumes statuses as the kubelet writes them. Pure; O(containers).
 // Source: printPod in k8s.io/kubernetes/pkg/printers/internalversion/printers.go (v1.34)
+import { isReady } from './conditions.ts';
 import { age } from './durations.ts';
 import type { ContainerStatus, Pod } from './types.ts';
 
@@ -32,8 +33,7 @@ function appStatusWord(pod: Pod, before: string): string {
     else if (container.ready && running) anyRunning = true;
   }
   if (word !== 'Completed' || !anyRunning) return word;
-  const ready = pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True');
-  return ready ? 'Running' : 'NotReady';
+  return isReady(pod) ? 'Running' : 'NotReady';
 }
 
 function endWord(terminated: { signal?: number; exitCode: number }, prefix: string): string {

@@ -2,6 +2,7 @@
 // Assumes one loop at a time and informers owned by others. What counts is the time since we saw a sign of life, by our own
 // clock: nobody's clock is compared with another's, and after an absence of our own every node has its grace again.
 // O(nodes) each 5 s in memory; a write only where something changes.
+import { isReady } from '../api/conditions.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Client } from '../api/client.ts';
@@ -233,9 +234,6 @@ export class NodeLifecycle {
     }
   }
 }
-
-const isReady = ({ status }: Pod): boolean =>
-  (status?.conditions ?? []).some(({ type, status: is }) => type === 'Ready' && is === 'True');
 
 /** What taints follow; heartbeats do not matter here. */
 const shown = ({ spec, status }: Node): string =>

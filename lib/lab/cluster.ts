@@ -1,9 +1,9 @@
 // podwire on a lab's machines: the first is the server, the others join it by a token, as a person would do by hand.
 // Assumes the commands of bin/podwire. Agents start side by side once the server answers.
+import { isReady } from '../api/conditions.ts';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HttpClient } from '../api/http-client.ts';
-import type { Node } from '../api/types.ts';
 import { allSettledOrThrow } from '../exec/errors.ts';
 import { nodePaths } from '../kernel/paths.ts';
 import { runInside } from './lab.ts';
@@ -77,6 +77,3 @@ function notReady(missing: readonly LabMachine[], timeoutMs: number): LabError {
 export function labClient({ machines }: LabPlan): HttpClient {
   return new HttpClient({ socketPath: nodePaths(machines[0]!.root).socket });
 }
-
-export const isReady = (node: Node): boolean =>
-  node.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false;

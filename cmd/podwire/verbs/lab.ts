@@ -1,8 +1,9 @@
 // `podwire lab`: a cluster of namespaces on this machine, and the faults one wants to see it survive.
 // Assumes root. Each command reads the lab's record and writes it again; the lab itself is what the kernel has.
+import { isReady } from '../../../lib/api/conditions.ts';
 import { join } from 'node:path';
 import { findProgram } from '../../../lib/exec/find-program.ts';
-import { allReady, isReady, labClient, startAgain, startCluster } from '../../../lib/lab/cluster.ts';
+import { allReady, labClient, startAgain, startCluster } from '../../../lib/lab/cluster.ts';
 import { cut, type Faults, heal, impair, parseImpairment } from '../../../lib/lab/faults.ts';
 import {
   changeFaults,

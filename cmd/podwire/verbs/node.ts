@@ -1,9 +1,10 @@
 // `podwire node cordon|uncordon|drain|remove`: kubectl's words and exit codes; remove is ours.
 // Assumes the API of a server. A drain evicts all Pods at once and waits until they are gone: one watch a Pod.
+import { isReady } from '../../../lib/api/conditions.ts';
 import type { HttpClient } from '../../../lib/api/http-client.ts';
 import { ApiError, isReason } from '../../../lib/api/errors.ts';
 import { findResource } from '../../../lib/api/resources.ts';
-import type { Node, Pod } from '../../../lib/api/types.ts';
+import type { Pod } from '../../../lib/api/types.ts';
 import { messageOf } from '../../../lib/exec/errors.ts';
 import { type Context, untilInterrupted } from '../context.ts';
 import { type DrainRules, planDrain } from '../drain-plan.ts';
@@ -156,6 +157,3 @@ export async function runNodeRemove(
     context.out(`node/${name} removed${subnets ? `; ${subnets} is free` : ''}\n`);
   });
 }
-
-const isReady = ({ status }: Node): boolean =>
-  (status?.conditions ?? []).some(({ type, status: is }) => type === 'Ready' && is === 'True');
