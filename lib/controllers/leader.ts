@@ -11,6 +11,8 @@ import type { Lease } from '../api/types.ts';
 export interface Clock {
   /** Milliseconds, monotonic; from anywhere. */
   now(): number;
+  /** Milliseconds since 1970, for people to read in the Lease. */
+  date(): number;
   /** Resolves after that time or when the signal aborts; never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>;
 }
@@ -39,6 +41,7 @@ const namespace = 'kube-system';
 
 const machineClock: Clock = {
   now: () => performance.now(),
+  date: () => Date.now(),
   sleep: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => {}),
 };
 
@@ -155,7 +158,7 @@ class Election {
 
   #write(old: Lease | undefined): Promise<Lease> {
     const { client, name, identity } = this.#options;
-    const renewTime = microTime(Date.now());
+    const renewTime = microTime(this.#clock.date());
     const stays = old?.spec?.holderIdentity === identity;
     const spec = {
       holderIdentity: identity,
@@ -183,7 +186,7 @@ class Election {
       ...own.spec,
       holderIdentity: '',
       leaseDurationSeconds: 1,
-      renewTime: microTime(Date.now()),
+      renewTime: microTime(this.#clock.date()),
     };
     const given = new AbortController();
     await Promise.race([
