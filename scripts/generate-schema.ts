@@ -12,7 +12,8 @@ interface Field {
   enum?: string[];
 }
 interface Schema {
-  types: Record<string, { fields: Record<string, Field> }>;
+  /** `group`: where Kubernetes declares the type, `meta` for the machinery; absent: the core group. */
+  types: Record<string, { group?: string; fields: Record<string, Field> }>;
 }
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -46,10 +47,18 @@ export function generateSchema(): Schema {
     if (seen.has(file)) continue;
     seen.add(file);
     const parsed = parseDeclaration(file);
-    types[parsed.name] = { fields: parsed.fields };
+    const group = groupOf(file);
+    types[parsed.name] = { ...(group === '' ? {} : { group }), fields: parsed.fields };
     queue.push(...parsed.references);
   }
   return { types: Object.fromEntries(Object.entries(types).sort(([a], [b]) => (a < b ? -1 : 1))) };
+}
+
+/** '' for the core group. */
+function groupOf(file: string): string {
+  if (file.startsWith(machinery)) return 'meta';
+  const folder = basename(dirname(dirname(file)));
+  return folder === 'kubernetes-models' ? '' : folder;
 }
 
 function parseDeclaration(file: string): {

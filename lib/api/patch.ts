@@ -54,6 +54,13 @@ const mergeKeys: Readonly<Record<string, string>> = {
 };
 const primitiveLists = new Set(['finalizers', 'podCIDRs']);
 
+/** How a strategic merge patch treats a list of that name; undefined: replaces it. `key` is absent for lists of texts. */
+export function listMerge(field: string): { readonly key?: string } | undefined {
+  if (primitiveLists.has(field)) return {};
+  const key = mergeKeys[field];
+  return key === undefined ? undefined : { key };
+}
+
 /** Kubernetes' own patch: as merge patch, but lists of named items merge item by item, and `$patch` directs. */
 export function strategicMergePatch(target: unknown, patch: unknown): unknown {
   if (!isObject(patch)) return patch;

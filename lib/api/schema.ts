@@ -10,7 +10,10 @@ interface GeneratedField {
   required?: boolean;
   enum?: string[];
 }
-const types = generated.types as unknown as Record<string, { fields: Record<string, GeneratedField> }>;
+const types = generated.types as unknown as Record<
+  string,
+  { group?: string; fields: Record<string, GeneratedField> }
+>;
 
 export interface SchemaField {
   /** `string`, `Container`, `[]Container`, `{}string` …; see scripts/generate-schema.ts. */
@@ -26,9 +29,13 @@ export function fieldsOf(typeName: string): Readonly<Record<string, SchemaField>
     : undefined;
 }
 
+/** Where Kubernetes declares a type: '' is the core group, `meta` the machinery all kinds share. */
+export const groupOfType = (typeName: string): string => types[typeName]?.group ?? '';
+
 /**
  * Every fault of form of `value`, which claims to be a `typeName`; [] when there is none. A missing required field is
- * named and then set to its zero value in `value`, as Go's decoder does, so that validation can judge the rest.
+ * named and then set to its zero value in `value`, as Go's decoder does, so that validation can judge the rest; an unknown
+ * one is named and taken out, for callers that let it pass.
  */
 export function checkSchema(typeName: string, value: unknown): FieldError[] {
   const errors: FieldError[] = [];
@@ -77,7 +84,10 @@ function checkObject(value: unknown, type: string, path: string, errors: FieldEr
     const at = path === '' ? name : `${path}.${name}`;
     const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
     if (field) check(given, field, at, errors);
-    else errors.push(unknownField(at, name, Object.keys(fields)));
+    else {
+      errors.push(unknownField(at, name, Object.keys(fields)));
+      delete value[name];
+    }
   }
   for (const name in fields) {
     if (fields[name]!.required && (value[name] === undefined || value[name] === null)) {

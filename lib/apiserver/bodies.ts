@@ -22,8 +22,11 @@ export interface Body {
   errors: FieldError[];
 }
 
+/** Is told of each unknown field, which is then left out. Absent: an unknown field is refused. */
+export type OnUnknown = (error: string) => void;
+
 /** @throws ApiError BadRequest when it is no such object, has unknown fields or wrong types. */
-export function readBody(resource: Resource, given: unknown): Body {
+export function readBody(resource: Resource, given: unknown, onUnknown?: OnUnknown): Body {
   const { kind, apiVersion: expected } = resources[resource];
   const { apiVersion = expected, kind: claimed = kind, metadata = {}, ...rest } = copyRecord(given, kind);
   if (claimed !== kind || apiVersion !== expected)
@@ -32,9 +35,24 @@ export function readBody(resource: Resource, given: unknown): Body {
       `${apiVersion}, Kind=${claimed} in the body does not match the expected ${expected}, Kind=${kind} of ${resource}`,
     );
   const object = { apiVersion, kind, metadata, ...rest } as unknown as ApiObject;
-  const errors = checkSchema(kind, object);
+  const errors = checkFields(kind, object, onUnknown);
   if (errors.some(isFormFault)) refuse(resource, object, errors);
   return { object, errors };
+}
+
+/** As checkSchema, without the unknown fields that `onUnknown` takes. */
+export function checkFields(
+  typeName: string,
+  value: unknown,
+  onUnknown: OnUnknown | undefined,
+): FieldError[] {
+  const errors = checkSchema(typeName, value);
+  if (!onUnknown) return errors;
+  return errors.filter(({ reason, message }) => {
+    if (reason !== 'FieldUnknown') return true;
+    onUnknown(message);
+    return false;
+  });
 }
 
 function copyRecord(given: unknown, kind: string): Record<string, unknown> {

@@ -13,11 +13,21 @@ const jsonTypes = [
 ];
 const yamlTypes = ['application/yaml', 'application/x-yaml', 'text/yaml'];
 
+const texts = new WeakMap<FastifyRequest, string>();
+
+/** The body as it came; '' when there is none, or it is not JSON. */
+export const jsonText = (request: FastifyRequest): string => texts.get(request) ?? '';
+
 /** Replaces the framework's parsers: a body that cannot be read is a Status, too. */
 export function addParsers(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(jsonTypes, { parseAs: 'string' }, async (_request: FastifyRequest, text: string) =>
-    parseJson(text),
+  app.addContentTypeParser(
+    jsonTypes,
+    { parseAs: 'string' },
+    async (request: FastifyRequest, text: string) => {
+      texts.set(request, text);
+      return parseJson(text);
+    },
   );
   app.addContentTypeParser(yamlTypes, { parseAs: 'string' }, async (_request: FastifyRequest, text: string) =>
     parseYaml(text),

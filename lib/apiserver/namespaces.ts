@@ -24,14 +24,19 @@ const attempts = 8;
 /** Deletes one Pod with its grace period. */
 export type DeletePod = (key: { namespace: string; name: string }) => Promise<unknown>;
 
+/** @throws ApiError Forbidden */
+export function refuseSystemNamespace(name: string): void {
+  if (systemNamespaces.includes(name))
+    throw forbiddenError('namespaces', name, 'this namespace may not be deleted');
+}
+
 /** Marks it Terminating; gives it as it then stood. @throws ApiError Forbidden for the system's own. */
 export async function markNamespaceDeleted(
   table: ObjectTable,
   name: string,
   options: DeleteOptions & { now: number },
 ): Promise<Namespace> {
-  if (systemNamespaces.includes(name))
-    throw forbiddenError('namespaces', name, 'this namespace may not be deleted');
+  refuseSystemNamespace(name);
   return table.retry('namespaces', { name }, async (old) => {
     const namespace = table.decode(old) as Namespace;
     checkPreconditions('namespaces', namespace, options.preconditions ?? {});

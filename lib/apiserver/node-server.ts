@@ -46,7 +46,7 @@ export async function createNodeServer(options: NodeServerOptions): Promise<ApiS
       // The body is the far side's to read.
       rest.removeAllContentTypeParsers();
       rest.addContentTypeParser('*', (_request, _body, done) => done(null));
-      for (const url of ['/api', '/apis', '/version', '/api/*', '/apis/*', '/podwire/*'])
+      for (const url of ['/api', '/apis', '/version', '/api/*', '/apis/*', '/openapi/*', '/podwire/*'])
         rest.all(url, async (request, reply) => {
           await forward(request.raw, reply.raw);
           return reply.hijack();

@@ -16,7 +16,6 @@ import type {
 import { ApiError, isReason } from '../api/errors.ts';
 import { applyPatch } from '../api/patch.ts';
 import { resources } from '../api/resources.ts';
-import { checkSchema } from '../api/schema.ts';
 import { parseSelectors } from '../api/selectors.ts';
 import type { ApiObject, Binding, Kinds, Pod, Resource } from '../api/types.ts';
 import { validateMeta, validateMetaUpdate } from '../api/validation.ts';
@@ -30,9 +29,11 @@ import type { User } from './authn.ts';
 import {
   type Body,
   carriedMetadata,
+  checkFields,
   checkPreconditions,
   keyIn,
   newMetadata,
+  type OnUnknown,
   readBody,
   refuse,
   setNamespace,
@@ -72,13 +73,15 @@ interface CreateOptions {
   readonly namespace?: string | undefined;
 }
 
-interface How {
+/** How a write is done. */
+export interface How {
   /** Everything is checked and filled in, and nothing is written. */
   readonly dryRun?: boolean;
   /** Who asks; absent: the daemon itself. */
   readonly user?: User | undefined;
   /** Of Pods: only their resources change, or their ephemeral containers. */
   readonly subresource?: Subresource;
+  readonly onUnknown?: OnUnknown | undefined;
 }
 
 /** Parts of a Pod that are changed by themselves: what a request changes, and what of it is refused. */
@@ -167,7 +170,7 @@ export class Registry implements Client {
     options: CreateOptions & How = {},
   ): Promise<Kinds[R]> {
     const strategy = strategyOf(resource);
-    const { object: draft, errors } = readBody(resource, object);
+    const { object: draft, errors } = readBody(resource, object, options.onUnknown);
     setNamespace(resource, draft, options.namespace);
     const base = draft.metadata.name ? undefined : draft.metadata.generateName;
     draft.metadata = newMetadata(
@@ -210,18 +213,18 @@ export class Registry implements Client {
   }
 
   async update<R extends Resource>(resource: R, object: Kinds[R], how: How = {}): Promise<Kinds[R]> {
-    let first: Body | undefined = readBody(resource, object);
+    let first: Body | undefined = readBody(resource, object, how.onUnknown);
     const key = keyIn(resource, first.object);
     const read = (): Body => {
-      const body = first ?? readBody(resource, object);
+      const body = first ?? readBody(resource, object, how.onUnknown);
       first = undefined; // it is changed on the way; another attempt needs its own copy
       return body;
     };
     return this.#change(resource, key, read, how);
   }
 
-  async updateStatus<R extends Resource>(resource: R, object: Kinds[R]): Promise<Kinds[R]> {
-    return this.#changeStatus(resource, keyIn(resource, object), () => object);
+  async updateStatus<R extends Resource>(resource: R, object: Kinds[R], how: How = {}): Promise<Kinds[R]> {
+    return this.#changeStatus(resource, keyIn(resource, object), () => object, how);
   }
 
   async patch<R extends Resource>(
@@ -234,8 +237,9 @@ export class Registry implements Client {
       const patched = applyPatch(current, patch, options.type ?? 'merge') as ApiObject;
       return patched.metadata ? patched : { ...patched, metadata: {} as ApiObject['metadata'] };
     };
-    if (options.subresource === 'status') return this.#changeStatus(resource, key, apply);
-    return this.#change(resource, key, (current) => readBody(resource, apply(current)), options);
+    if (options.subresource === 'status') return this.#changeStatus(resource, key, apply, options);
+    const read = (current: ApiObject): Body => readBody(resource, apply(current), options.onUnknown);
+    return this.#change(resource, key, read, options);
   }
 
   async delete<R extends Resource>(
@@ -338,14 +342,23 @@ export class Registry implements Client {
       errors.push(...validateMeta(next.metadata, strategy.metaRules), ...strategy.validate(next));
       const faults = part ? part.validate(next as Pod, old as Pod) : strategy.validateUpdate(next, old);
       refuse(resource, next, [...errors, ...faults]);
-      return how.dryRun ? next : this.#commitChange(resource, next, entry);
+      return this.#commitChange(resource, next, entry, how);
     })) as Kinds[R];
   }
 
-  async #commitChange(resource: Resource, next: ApiObject, entry: StoreEntry): Promise<ApiObject> {
+  async #commitChange(
+    resource: Resource,
+    next: ApiObject,
+    entry: StoreEntry,
+    { dryRun }: How,
+  ): Promise<ApiObject> {
     const old = this.#table.decode(entry);
     if (strategyOf(resource).countsGenerations && !isDeepStrictEqual((next as Pod).spec, (old as Pod).spec))
       next.metadata.generation = (old.metadata.generation ?? 0) + 1;
+    if (dryRun) {
+      next.metadata.resourceVersion = old.metadata.resourceVersion;
+      return next;
+    }
     const { deletionTimestamp, deletionGracePeriodSeconds } = old.metadata;
     const wasHeld =
       deletionTimestamp !== undefined && deletionGracePeriodSeconds === 0 && old.metadata.finalizers?.length;
@@ -357,6 +370,7 @@ export class Registry implements Client {
     resource: R,
     key: ObjectKey,
     make: (current: ApiObject) => ApiObject,
+    { dryRun, onUnknown }: How,
   ): Promise<Kinds[R]> {
     const { statusType } = strategyOf(resource);
     if (statusType === undefined) throw new ApiError('MethodNotAllowed', `${resource} have no status`);
@@ -365,13 +379,14 @@ export class Registry implements Client {
       const body = make(old) as Pod;
       checkPreconditions(resource, old, body.metadata);
       const status = copyJson(body.status ?? {});
-      const faults = checkSchema(statusType, status);
+      const faults = checkFields(statusType, status, onUnknown);
       refuse(
         resource,
         old,
         faults.map((one) => ({ ...one, field: one.field ? `status.${one.field}` : 'status' })),
       );
-      return this.#table.put(resource, { ...old, status } as ApiObject, { old: entry, options: relaxed });
+      const next = { ...old, status } as ApiObject;
+      return dryRun ? next : this.#table.put(resource, next, { old: entry, options: relaxed });
     })) as Kinds[R];
   }
 

@@ -9,11 +9,14 @@ import { checkSchema } from '../api/schema.ts';
 import { tableOf } from '../api/table.ts';
 import type { ApiObject, Kinds } from '../api/types.ts';
 import { requestUser, type Subresource, type Verb } from './access.ts';
+import { checkPreconditions } from './bodies.ts';
 import { includeObject, sendJson, toApiError, wantsTable } from './content.ts';
 import { fieldErrorsToApiError } from '../api/field-errors.ts';
 import { goneSignal, writeChunk } from './http-stream.ts';
 import { count, flag, type Query, text } from './queries.ts';
-import type { Registry } from './registry.ts';
+import { unknownFieldsOf } from './field-validation.ts';
+import { refuseSystemNamespace } from './namespaces.ts';
+import type { How, Registry } from './registry.ts';
 
 interface Route {
   Params: { namespace?: string; name: string };
@@ -99,8 +102,7 @@ class ObjectHandlers {
   };
 
   readonly create: Handler = async (request, reply) => {
-    const { namespace } = request.params;
-    const options = { namespace, dryRun: isDryRun(request), user: requestUser(request) };
+    const options = { namespace: request.params.namespace, ...how(request, reply) };
     return this.#send(
       request,
       reply,
@@ -113,16 +115,14 @@ class ObjectHandlers {
     this.#send(
       request,
       reply,
-      await this.#registry.update(this.#info.resource, this.#namedBody(request), {
-        user: requestUser(request),
-      }),
+      await this.#registry.update(this.#info.resource, this.#namedBody(request), how(request, reply)),
     );
 
   readonly updateStatus: Handler = async (request, reply) =>
     this.#send(
       request,
       reply,
-      await this.#registry.updateStatus(this.#info.resource, this.#namedBody(request)),
+      await this.#registry.updateStatus(this.#info.resource, this.#namedBody(request), how(request, reply)),
     );
 
   readonly patch: Handler = async (request, reply) => this.#patch(request, reply, undefined);
@@ -139,26 +139,28 @@ class ObjectHandlers {
         request,
         reply,
         await this.#registry.update(this.#info.resource, this.#namedBody(request), {
-          user: requestUser(request),
+          ...how(request, reply),
           subresource,
         }),
       );
 
   readonly delete: Handler = async (request, reply) => {
-    const options = deleteOptions(request);
-    return this.#send(
-      request,
-      reply,
-      await this.#registry.delete(this.#info.resource, request.params, options),
-    );
+    const { resource } = this.#info;
+    const { dryRun, ...options } = deleteOptions(request);
+    if (!dryRun)
+      return this.#send(request, reply, await this.#registry.delete(resource, request.params, options));
+    const object = await this.#registry.get(resource, request.params);
+    checkPreconditions(resource, object, options.preconditions ?? {});
+    if (resource === 'namespaces') refuseSystemNamespace(object.metadata.name);
+    return this.#send(request, reply, object);
   };
 
   readonly deleteCollection: Handler = async (request, reply) => {
-    const items = await this.#registry.deleteCollection(
-      this.#info.resource,
-      listOptions(request),
-      deleteOptions(request),
-    );
+    const { dryRun, ...options } = deleteOptions(request);
+    // A dry run that is not one would be worse than a refusal.
+    if (dryRun)
+      throw new ApiError('BadRequest', 'dryRun: not supported for deleting a collection by podwire 0.1 yet');
+    const items = await this.#registry.deleteCollection(this.#info.resource, listOptions(request), options);
     return sendJson(reply, 200, this.#listOf(items, {}));
   };
 
@@ -172,15 +174,13 @@ class ObjectHandlers {
     reply: FastifyReply,
     subresource: Subresource | undefined,
   ): Promise<FastifyReply> {
-    if (subresource === 'status') refuseDryRun(request);
     const type = patchTypes[request.headers['content-type']?.split(';')[0]?.trim() ?? ''];
     if (!type)
       throw new ApiError(
         'UnsupportedMediaType',
         `a patch must be one of ${Object.keys(patchTypes).join(', ')}`,
       );
-    const how = { dryRun: isDryRun(request), user: requestUser(request) };
-    const options = { type, ...how, ...(subresource ? { subresource } : {}) };
+    const options = { type, ...how(request, reply), ...(subresource ? { subresource } : {}) };
     return this.#send(
       request,
       reply,
@@ -195,7 +195,6 @@ class ObjectHandlers {
 
   /** The body of a PUT names the object that the address names. */
   #namedBody(request: Request): Kinds[keyof Kinds] {
-    refuseDryRun(request);
     const body = request.body as ApiObject | undefined;
     const { name, namespace } = request.params;
     if (
@@ -292,29 +291,28 @@ function listOptions(request: Request): ListOptions {
 }
 
 /** From the body (kubectl) or the address (curl). */
-function deleteOptions(request: Request): DeleteOptions {
-  refuseDryRun(request);
+function deleteOptions(request: Request): DeleteOptions & { dryRun: boolean } {
   const body = (request.body ?? {}) as DeleteOptions & { dryRun?: string[] };
   const faults = checkSchema('DeleteOptions', body);
   if (faults.length > 0) throw fieldErrorsToApiError({ kind: 'DeleteOptions' }, faults);
-  if (body.dryRun?.length) throw new ApiError('BadRequest', 'dryRun: not supported by podwire 0.1 yet');
   const grace = body.gracePeriodSeconds ?? count(request.query, 'gracePeriodSeconds');
   return {
+    dryRun: [body.dryRun ?? [], text(request.query, 'dryRun')].flat().map(isAll).includes(true),
     ...(grace === undefined || grace === null ? {} : { gracePeriodSeconds: grace }),
     ...(body.preconditions ? { preconditions: body.preconditions } : {}),
   };
 }
 
+/** How a write is to be done. */
+const how = (request: Request, reply: FastifyReply): How => ({
+  dryRun: isAll(text(request.query, 'dryRun')),
+  user: requestUser(request),
+  onUnknown: unknownFieldsOf(request, reply),
+});
+
 /** ?dryRun=All: the only value there is. */
-function isDryRun(request: Request): boolean {
-  const value = text(request.query, 'dryRun');
+function isAll(value: string | undefined): boolean {
   if (value && value !== 'All')
     throw new ApiError('BadRequest', `dryRun: ${JSON.stringify(value)}: expected All`);
   return value === 'All';
-}
-
-/** A dry run that is not one would be worse than a refusal. */
-function refuseDryRun(request: Request): void {
-  if (text(request.query, 'dryRun'))
-    throw new ApiError('BadRequest', 'dryRun: not supported by podwire 0.1 yet');
 }

@@ -13,6 +13,7 @@ import type { LocateNode } from './proxy.ts';
 import type { Registry } from './registry.ts';
 import { addDiscovery } from './routes-discovery.ts';
 import { addObjectRoutes } from './routes-objects.ts';
+import { addOpenApi } from './routes-openapi.ts';
 import { addBindingRoutes, addLogRoute } from './routes-pods.ts';
 
 export interface ApiServerOptions {
@@ -40,6 +41,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const target = { ...pods, locate: options.locate ?? (async () => undefined) };
   const app = createApp(onError);
   addAccess(app, nodeAuthorizer(registry));
+  addOpenApi(app, version);
   addDiscovery(app, { version, isReady });
   addObjectRoutes(app, registry);
   addBindingRoutes(app, registry);

@@ -313,6 +313,7 @@ t.test('who may what', async (t) => {
       ['what is not there', () => two.request('GET', '/nothing')],
     ];
     for (const [name, call] of forbidden) await t.rejects(call(), { code: 'Forbidden' }, name);
+    t.match(await two.request('GET', '/openapi/v3'), { paths: { 'api/v1': {} } }, 'any user may read it');
     const absent = { namespace: 'default', name: 'absent' };
     await t.rejects(two.get('pods', absent), { code: 'NotFound' });
     await t.rejects(two.delete('pods', absent), { code: 'NotFound' });

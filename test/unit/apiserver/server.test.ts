@@ -169,20 +169,6 @@ t.test('every failure is a Status', async (t) => {
       says: /dryRun: "Some": expected All/,
     },
     {
-      name: 'a dry update',
-      call: ['PUT', `${pods}/web?dryRun=All`, { body: good, headers: json }],
-      code: 400,
-      reason: 'BadRequest',
-      says: /dryRun: not supported/,
-    },
-    {
-      name: 'a dry deletion',
-      call: ['DELETE', `${pods}/web`, { body: '{"dryRun":["All"]}', headers: json }],
-      code: 400,
-      reason: 'BadRequest',
-      says: /dryRun: not supported/,
-    },
-    {
       name: 'another name',
       call: ['PUT', `${pods}/other`, { body: good, headers: json }],
       code: 400,
