@@ -13,7 +13,7 @@ conf=$(cat)
 echo "$CNI_COMMAND $(basename $0) $CNI_CONTAINERID $CNI_IFNAME \${CNI_NETNS:-none} \${CNI_ARGS:-} \${PODWIRE_TRACE:-}|$conf" >> "$(dirname $0)/calls"
 case "$conf" in *'"fail":"'$CNI_COMMAND'"'*) echo '{"cniVersion":"1.1.0","code":123,"msg":"as told","details":"because"}'; exit 1;; esac
 case "$conf" in *'"crash":"'$CNI_COMMAND'"'*) echo 'boom' >&2; exit 3;; esac
-case "$conf" in *'"sleep":"'$CNI_COMMAND'"'*) exec sleep 5;; esac
+case "$conf" in *'"sleep":"'$CNI_COMMAND'"'*) exec sleep 60;; esac
 [ $CNI_COMMAND = ADD ] && echo '{"cniVersion":"1.1.0","ips":[{"address":"10.0.0.'$(echo "$(basename $0)" | wc -c)'/24"}]}'
 exit 0
 `;

