@@ -1,6 +1,7 @@
 // A real etcd for the tests: one member or several, in a temporary folder; each member can be killed and come back.
 // Assumes Debian's package etcd-server (or an `etcd` in PATH). Nothing is left: stop() kills and removes.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -48,7 +49,7 @@ export interface EtcdCluster {
   stop(): Promise<void>;
 }
 
-const startMs = 15_000;
+const startMs = 60_000;
 
 /** `host`: where clients find it, an address of this machine; loopback unless told. */
 export async function startEtcd(members: number, tls?: EtcdTls, host = '127.0.0.1'): Promise<EtcdCluster> {
@@ -112,13 +113,21 @@ export async function startEtcd(members: number, tls?: EtcdTls, host = '127.0.0.
   };
 }
 
-/** All held at once, so that no two are the same. */
+/** Below those that the kernel gives to outgoing connections: it may give one away while its member is down. */
 async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map((server) => server.listening || once(server, 'listening')));
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
+  const ports = new Set<number>();
+  while (ports.size < count) {
+    const port = randomInt(12_000, 29_000);
+    const server = createServer().listen(port, '127.0.0.1');
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (!isFree) continue;
+    ports.add(port);
+    await new Promise((done) => server.close(done));
+  }
+  return [...ports];
 }
 
 /** The port is open before there is a leader; /health says when there is. */

@@ -30,6 +30,7 @@ import {
 import { createCa, issueKeyPair } from '../../../lib/pki/issue.ts';
 import { joinCluster, serverClock } from '../../../lib/pki/join-client.ts';
 import { agentFor, theNode } from '../../../lib/pki/peer.ts';
+import { until } from '../../until.ts';
 import { manifest, noStreams, onNode, startRegistry } from './fixtures.ts';
 
 const nodeIdentity = (name: string) => ({ name: `system:node:${name}`, groups: [groups.nodes] });
@@ -219,7 +220,7 @@ t.test('a watch of a server that hangs ends', async (t) => {
   });
   t.teardown(() => client.close());
   const { resourceVersion } = await client.list('pods');
-  const watch = client.watch('pods', { resourceVersion, signal: AbortSignal.timeout(10_000) });
+  const watch = client.watch('pods', { resourceVersion, signal: AbortSignal.timeout(60_000) });
   await t.rejects(watch[Symbol.asyncIterator]().next(), {
     code: 'ServiceUnavailable',
     message: /nothing told for 0.2 s/,
@@ -345,15 +346,14 @@ t.test('who may what', async (t) => {
     watcher.follow(pod('u1', 'open'));
     t.match(await watcher.secret('default', 'open'), { data: { a: Buffer.from('b').toString('base64') } });
     await registry.patch('secrets', { namespace: 'default', name: 'open' }, { stringData: { a: 'c' } });
-    for (const end = Date.now() + 5000; woken.length === 0 && Date.now() < end; )
-      await new Promise((resolve) => setTimeout(resolve, 10));
+    await until(() => woken.length > 0);
     t.strictSame(woken, ['u1']);
     t.match(await watcher.secret('default', 'open'), { data: { a: Buffer.from('c').toString('base64') } });
     for (const selector of ['metadata.name=other', '']) {
       const watch = two.watch('secrets', {
         namespace: 'default',
         fieldSelector: selector,
-        signal: AbortSignal.timeout(5000),
+        signal: AbortSignal.timeout(60_000),
       });
       await t.rejects(watch[Symbol.asyncIterator]().next(), { message: /secrets is forbidden/ }, selector);
     }
@@ -389,7 +389,7 @@ t.test('who may what', async (t) => {
   for (const [name, credentials, message] of strangers)
     await t.rejects(as(credentials).get('nodes', { name: 'two' }), { code: 'Unauthorized', message }, name);
   const clock = await serverClock(server);
-  t.ok(clock !== undefined && Math.abs(clock - Date.now()) < 5000, 'a stranger may ask for the clock');
+  t.ok(clock !== undefined && Math.abs(clock - Date.now()) < 60_000, 'a stranger may ask for the clock');
 });
 
 t.test('a server that is none', async (t) => {
@@ -420,26 +420,32 @@ t.test('the next server is asked when one does not answer', async (t) => {
   const one = await startCluster(t);
   await one.registry.create('nodes', { metadata: { name: 'two' } });
   const credentials = await one.issue({ identity: nodeIdentity('two') });
-  const silent = createServer((socket) => socket.on('error', () => {}));
+  let asked = 0;
+  const silent = createServer((socket) => {
+    asked++;
+    socket.on('error', () => {});
+  });
   const silentPort = await listening(t, silent);
   let servers = ['127.0.0.1:1', one.server];
-  const client = new HttpClient({ servers: () => servers, credentials: () => credentials });
-  t.teardown(() => client.close());
-  const beat = async (): Promise<number> => {
+  const newClient = (): HttpClient => {
+    const client = new HttpClient({ servers: () => servers, credentials: () => credentials });
+    t.teardown(() => client.close());
+    return client;
+  };
+  const beat = async (client: HttpClient): Promise<number> => {
     const began = performance.now();
     await client.patch('nodes', { name: 'two' }, { metadata: { annotations: { a: 'b' } } });
     return performance.now() - began;
   };
-  t.ok((await beat()) < 1000, 'refused: at once');
+  t.ok(await until(async () => (await beat(newClient())) < 1000), 'refused: at once');
+  const client = newClient();
+  await beat(client);
   servers = [`127.0.0.1:${silentPort}`, ...servers];
-  t.ok((await beat()) < 1000, 'who serves well is kept');
+  await beat(client);
+  t.equal(asked, 0, 'who serves well is kept');
   servers = [`127.0.0.1:${silentPort}`, one.server];
-  const fresh = new HttpClient({ servers: () => servers, credentials: () => credentials });
-  t.teardown(() => fresh.close());
-  const began = performance.now();
-  t.equal((await fresh.get('nodes', { name: 'two' })).metadata.name, 'two');
-  const took = performance.now() - began;
-  t.ok(took > 2500 && took < 5000, `silent: after 3 s (${took.toFixed(0)} ms)`);
+  const took = await beat(newClient());
+  t.ok(asked > 0 && took > 2500, `silent: after 3 s (${took.toFixed(0)} ms)`);
 });
 
 async function listening(t: Test, server: Server): Promise<number> {
@@ -467,11 +473,11 @@ t.test("an agent's socket: what is read goes to the next server", async (t) => {
 
 t.test("logs and exec go to the Pod's own node", async (t) => {
   const sessions: string[] = [];
-  let endLog = (): void => {};
+  let logRead = Promise.withResolvers<void>();
   const streams: PodStreams = {
     logs: async function* (pod, options) {
       yield `${pod.metadata.name} of node two, last ${options.tailLines}\n`;
-      if (options.follow) await new Promise<void>((resolve) => (endLog = resolve));
+      if (options.follow) await logRead.promise;
       if (options.previous) throw new ApiError('BadRequest', 'never');
       yield 'end\n';
     },
@@ -515,9 +521,10 @@ t.test("logs and exec go to the Pod's own node", async (t) => {
   await t.test('a log, and one that goes on', async (t) => {
     const read = async (query: object): Promise<string> => {
       let text = '';
+      logRead = Promise.withResolvers();
       for await (const chunk of admin.logs(key, query)) {
         text += chunk.toString();
-        if (text.includes('\n')) endLog();
+        if (text.includes('\n')) logRead.resolve();
       }
       return text;
     };

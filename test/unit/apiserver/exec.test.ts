@@ -5,6 +5,7 @@ import WebSocket from 'ws';
 import { ApiError } from '../../../lib/api/errors.ts';
 import type { ExecOptions } from '../../../lib/api/streams.ts';
 import type { ExecSession } from '../../../lib/container/cri.ts';
+import { until } from '../../until.ts';
 import { manifest, noStreams, startServer, type RunningServer } from './fixtures.ts';
 
 /** A command that repeats its input, and ends with the code it is told: `exit 3`, or when its input ends. */
@@ -120,9 +121,7 @@ t.test('a client that goes takes its command along', async (t) => {
   await new Promise<void>((resolve) => session.onStdout(() => resolve()));
   session.kill();
   await t.rejects(session.exit, { code: 'ServiceUnavailable' });
-  const until = Date.now() + 2_000;
-  while (!sessions[0]?.log.includes('killed') && Date.now() < until)
-    await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(() => sessions[0]?.log.includes('killed'));
   t.strictSame(sessions[0]?.log, ['killed']);
 });
 

@@ -5,6 +5,7 @@ import type { Pod } from '../../../lib/api/types.ts';
 import { decideDeletion } from '../../../lib/apiserver/deletion.ts';
 import { Registry } from '../../../lib/apiserver/registry.ts';
 import { openSqliteStore } from '../../../lib/store/sqlite.ts';
+import { until } from '../../until.ts';
 import { manifest, onNode, startRegistry } from './fixtures.ts';
 
 t.test('objects are shared and frozen; what was given is as it was', async (t) => {
@@ -214,9 +215,7 @@ t.test('events go when their time is over', async (t) => {
   now += 2_000;
   const names = async (): Promise<string[]> =>
     (await registry.list('events')).items.map(({ metadata }) => metadata.name);
-  const until = Date.now() + 5_000;
-  while ((await names()).length > 1 && Date.now() < until)
-    await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(async () => (await names()).length <= 1);
   t.strictSame(await names(), ['new']);
 });
 
@@ -230,15 +229,14 @@ t.test('history is kept for an interval, then forgotten', async (t) => {
   const watch = () =>
     registry.openWatch('pods', { resourceVersion: metadata.resourceVersion, signal: stop.signal });
   await watch();
-  const until = Date.now() + 5_000;
   let refused: unknown;
-  while (refused === undefined && Date.now() < until) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(async () => {
     refused = await watch().then(
       () => undefined,
       (error: unknown) => error,
     );
-  }
+    return refused;
+  });
   t.match(refused, { code: 'Expired', message: /too old resource version/ });
   t.ok(await store.revision());
 });

@@ -46,7 +46,7 @@ function call(
       },
     );
     // A refused body may break the writing before the answer is read.
-    sent.on('error', (error) => setTimeout(() => reject(error), 500));
+    sent.on('error', (error) => setTimeout(() => reject(error), 30_000).unref());
     sent.end(options.body);
   });
 }

@@ -24,6 +24,7 @@ import { ociRuntime } from '../../../lib/container/oci-runtime.ts';
 import type { Exec } from '../../../lib/exec/exec.ts';
 import { nodePaths } from '../../../lib/kernel/paths.ts';
 import { identify } from '../../../lib/kernel/process.ts';
+import { until } from '../../until.ts';
 
 type Tap = typeof t;
 /** There is nothing mounted, and the OCI runtime fails. */
@@ -78,14 +79,6 @@ function makeNode(t: Tap, exec: Exec = failing) {
   };
   return { paths, table, warnings, record };
 }
-
-const until = async (true_: () => boolean): Promise<boolean> => {
-  for (const end = Date.now() + 5000; Date.now() < end; ) {
-    if (true_()) return true;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return true_();
-};
 
 t.test('what cannot be recovered is told and kept, and the others are recovered', async (t) => {
   const { table, warnings, record } = makeNode(t as Tap);

@@ -109,6 +109,11 @@ export class FakeRuntime {
     );
   }
 
+  /** Somebody waits for its events. */
+  get isListenedTo(): boolean {
+    return this.#streams.length > 0;
+  }
+
   event(containerId: string): void {
     for (const stream of this.#streams) stream.write({ containerId });
   }

@@ -4,6 +4,7 @@ import type { RuntimeService } from '../../../lib/container/cri.ts';
 import { ContainerStopper, type PreStop } from '../../../lib/kubelet/container-stopper.ts';
 import type { EventRecorder } from '../../../lib/api/events.ts';
 import { StopOrder } from '../../../lib/kubelet/stop-order.ts';
+import { until } from '../../until.ts';
 import { container, pod } from './fixtures.ts';
 
 const names = (...list: string[]) => list.map((name) => ({ name, image: 'i' }));
@@ -75,7 +76,7 @@ t.test('the hook is part of the grace; TERM still gets a little', async (t) => {
   const stopping = it.stop({ ...request, graceSeconds: 1 });
   await tick(500);
   t.same(asked, [], 'the hook still runs');
-  await tick(600);
+  await until(() => asked.length > 0);
   t.same(asked, [{ id: 'c1', grace: 1 }]);
   end('c1');
   await stopping;

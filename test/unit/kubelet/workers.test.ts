@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import t from 'tap';
 import { PodWorkers, type SyncOutcome } from '../../../lib/kubelet/pod-workers.ts';
+import { until } from '../../until.ts';
 
 const log = pino({ level: 'silent' });
 const tick = () => new Promise((resolve) => setTimeout(resolve, 5));
@@ -42,8 +43,7 @@ t.test('a failed sync is tried again, and close waits for the running one', asyn
     return 'done';
   }, log);
   workers.wake('a');
-  await new Promise((resolve) => setTimeout(resolve, 1100));
-  t.equal(calls, 2);
+  t.ok(await until(() => calls === 2));
   await workers.close();
   workers.wake('b');
   t.equal(calls, 2, 'nothing starts after close');

@@ -118,7 +118,6 @@ t.test('two that claim one subnet', async (t) => {
 
 t.test('a thousand', async (t) => {
   const peers = table();
-  const begin = performance.now();
   for (let number = 2; number < 1002; number++)
     peers.put(
       node(`n${number}`, {
@@ -127,7 +126,6 @@ t.test('a thousand', async (t) => {
       }),
     );
   t.equal(peers.peers.size, 1000);
-  t.ok(performance.now() - begin < 1000, `${Math.round(performance.now() - begin)} ms`);
 });
 
 t.test('underlay', async (t) => {

@@ -6,6 +6,7 @@ import type { Node, Pod } from '../../../lib/api/types.ts';
 import type { Registry } from '../../../lib/apiserver/registry.ts';
 import { PodQueue } from '../../../lib/scheduler/queue.ts';
 import { Scheduler } from '../../../lib/scheduler/scheduler.ts';
+import { until } from '../../until.ts';
 import { manifest, startRegistry } from '../apiserver/fixtures.ts';
 
 const log = pino({ level: 'silent' });
@@ -57,11 +58,6 @@ const cpu = (amount: string) => ({
 });
 const get = (registry: Registry, name: string): Promise<Pod> =>
   registry.get('pods', { namespace: 'default', name });
-async function soon(what: () => Promise<unknown>, ms = 3000): Promise<boolean> {
-  for (const end = Date.now() + ms; Date.now() < end; await tick()) if (await what()) return true;
-  return false;
-}
-
 t.test('a Pod has its node when it is created; the event follows', async (t) => {
   const { registry, lead } = await world(t);
   await addNode(registry, 'a');
@@ -69,7 +65,7 @@ t.test('a Pod has its node when it is created; the event follows', async (t) => 
   await lead();
   const pods = await Promise.all(['p', 'q'].map((name) => registry.create('pods', manifest(name))));
   t.same(pods.map(({ spec }) => spec.nodeName).sort(), ['a', 'b'], 'each counts for the next');
-  t.ok(await soon(async () => (await registry.list('events')).items.length === 2));
+  t.ok(await until(async () => (await registry.list('events')).items.length === 2));
   t.match((await registry.list('events')).items[0], {
     reason: 'Scheduled',
     message: /^Successfully assigned default\/[pq] to [ab]$/,
@@ -99,7 +95,7 @@ t.test('no place: told why; placed when there is one', async (t) => {
   t.equal(waits.spec.nodeName, undefined);
   const condition = async () =>
     (await get(registry, 'waits')).status?.conditions?.find(({ type }) => type === 'PodScheduled');
-  t.ok(await soon(condition));
+  t.ok(await until(condition));
   const message = '0/1 nodes are available: 1 Insufficient cpu.';
   t.match(await condition(), { status: 'False', reason: 'Unschedulable', message });
   t.match(
@@ -112,7 +108,7 @@ t.test('no place: told why; placed when there is one', async (t) => {
   );
   t.equal(scheduler.waiting, 1);
   await registry.delete('pods', { namespace: 'default', name: 'big' }, { gracePeriodSeconds: 0 });
-  t.ok(await soon(async () => (await get(registry, 'waits')).spec.nodeName === 'a'));
+  t.ok(await until(async () => (await get(registry, 'waits')).spec.nodeName === 'a'));
   t.match(await condition(), { status: 'True' });
   t.equal(scheduler.waiting, 0);
 });
@@ -129,9 +125,9 @@ for (const [name, change] of [
     await addNode(registry, 'a', { unschedulable: true });
     await lead();
     await registry.create('pods', manifest('p'));
-    t.ok(await soon(async () => (await get(registry, 'p')).status?.conditions?.length));
+    t.ok(await until(async () => (await get(registry, 'p')).status?.conditions?.length));
     await change(registry);
-    t.ok(await soon(async () => (await get(registry, 'p')).spec.nodeName));
+    t.ok(await until(async () => (await get(registry, 'p')).spec.nodeName));
   });
 
 t.test('Pods that wait from before are placed at the start', async (t) => {
@@ -140,7 +136,7 @@ t.test('Pods that wait from before are placed at the start', async (t) => {
   for (let at = 0; at < 12; at++) await registry.create('pods', manifest(`p${at}`));
   await lead();
   const placed = async () => (await registry.list('pods')).items.filter(({ spec }) => spec.nodeName).length;
-  t.ok(await soon(async () => (await placed()) === 10), 'as many as there is room for');
+  t.ok(await until(async () => (await placed()) === 10), 'as many as there is room for');
   await tick(50);
   t.equal(await placed(), 10);
 });
@@ -152,7 +148,7 @@ t.test('what could not be created takes nothing', async (t) => {
   await registry.create('pods', manifest('p', cpu('1')));
   await t.rejects(registry.create('pods', manifest('p', cpu('1'))), { code: 'AlreadyExists' });
   const next = await registry.create('pods', manifest('q', cpu('1')));
-  t.ok(next.spec.nodeName ?? (await soon(async () => (await get(registry, 'q')).spec.nodeName)));
+  t.ok(next.spec.nodeName ?? (await until(async () => (await get(registry, 'q')).spec.nodeName)));
 });
 
 t.test('queue: back-off doubles, a change during a try counts, order is kept', async (t) => {

@@ -1,6 +1,5 @@
 // What every Store must do, whatever stands behind it: SQLite or etcd.
 // Assumes makeStore gives an empty store each time. Revisions grow, but need not be consecutive: etcd counts more than ours.
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import {
   isStoreError,
@@ -9,6 +8,7 @@ import {
   type StoreErrorCode,
   type StoreEvent,
 } from '../../../lib/store/store.ts';
+import { until } from '../../until.ts';
 
 interface Recorder {
   seen: StoreEvent[];
@@ -27,14 +27,9 @@ export function record(store: Store, prefix: string, after: number): Recorder {
   return { seen, errors, stop: () => watch.stop(), revision: () => watch.revision() };
 }
 
-const patienceMs = 5000;
-
-export async function until(isSo: () => boolean): Promise<void> {
-  for (const end = Date.now() + patienceMs; !isSo() && Date.now() < end; ) await sleep(5);
-}
-
 /** Waits until that many events were told. */
-const seen = (recorder: Recorder, count: number): Promise<void> => until(() => recorder.seen.length >= count);
+const seen = (recorder: Recorder, count: number): Promise<boolean> =>
+  until(() => recorder.seen.length >= count);
 
 /** How the watch ended; undefined when it did not. */
 async function failure(recorder: Recorder): Promise<unknown> {

@@ -44,7 +44,7 @@ t.test('mutual TLS', { skip }, async (t) => {
       tls,
       prefix: '/p',
       files: buffers as TlsFiles,
-      attemptMs: 1000,
+      attemptMs: 30_000,
       callMs: 0,
     });
   };
