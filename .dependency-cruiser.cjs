@@ -1,6 +1,7 @@
 // The direction of imports of docs/architecture.md: each layer may import only what stands below it.
 const layers = [
   'exec',
+  'spdy',
   'kernel',
   'probe',
   'pki',

@@ -78,7 +78,7 @@ export function logOptions(pod: Pod, query: Query): LogOptions {
 }
 
 /** @throws ApiError BadRequest when it has ended */
-function mustLive({ status }: Pod, what: string): void {
+export function mustLive({ status }: Pod, what: string): void {
   const phase = status?.phase;
   if (phase === 'Succeeded' || phase === 'Failed')
     throw new ApiError(
@@ -97,8 +97,7 @@ export function attachOptions(pod: Pod, query: Query): AttachOptions {
 }
 
 /** `ports`: repeated, or with commas between. */
-export function forwardedPorts(pod: Pod, query: Query): number[] {
-  mustLive(pod, 'forward a port of');
+export function forwardedPorts(query: Query): number[] {
   const given = [query.ports ?? []].flat().flatMap((some) => some.split(','));
   const ports = given.map(Number);
   if (ports.length === 0 || ports.some((port) => !Number.isInteger(port) || port < 1 || port > 65535))

@@ -1,4 +1,4 @@
-// What only Pods have over HTTP: their log, and being bound to a node. exec is a WebSocket (exec-socket.ts).
+// What only Pods have over HTTP: their log, and being bound to a node. exec and the like are in pod-sockets.ts.
 // Assumes PodStreams does the work, or the Pod's own node. Memory is bounded by the client's reading.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { PodStreams } from '../api/streams.ts';

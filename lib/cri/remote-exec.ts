@@ -7,8 +7,8 @@ import type { Duplex } from 'node:stream';
 import type { ExecSession } from '../container/cri.ts';
 import { messageOf } from '../exec/errors.ts';
 import { Relay } from '../exec/session.ts';
+import { SpdyConnection, type SpdyStream } from '../spdy/connection.ts';
 import { CriError } from './connection.ts';
-import { SpdyConnection, type SpdyStream } from './spdy.ts';
 
 const protocolName = 'v4.channel.k8s.io';
 const upgradeMs = 30_000;
@@ -82,7 +82,7 @@ export function upgrade(url: string, subprotocol: string): Promise<SpdyConnectio
     const request = protocol === 'https:' ? httpsRequest(url, options) : httpRequest(url, options);
     request.on('upgrade', (_response, socket: Duplex, head) => {
       (socket as Duplex & { setTimeout?(ms: number): void }).setTimeout?.(0);
-      resolve(new SpdyConnection(socket, head));
+      resolve(new SpdyConnection(socket, { role: 'client', head }));
     });
     request.on('response', (response) => {
       response.resume();
@@ -96,8 +96,7 @@ export function upgrade(url: string, subprotocol: string): Promise<SpdyConnectio
 
 function collect(stream: SpdyStream, into: Buffer[]): Promise<void> {
   return new Promise((resolve) => {
-    stream.onData = (chunk) => into.push(Buffer.from(chunk));
-    stream.onEnd = resolve;
+    stream.listen({ data: (chunk) => into.push(Buffer.from(chunk)), end: resolve });
   });
 }
 
@@ -124,7 +123,7 @@ interface Cause {
 /** Resolves at the stream's end. */
 function relay(stream: SpdyStream, into: Relay): Promise<void> {
   return new Promise((resolve) => {
-    stream.onData = (chunk) => into.push(Buffer.from(chunk)); // what waits for a listener must not hold the whole read
-    stream.onEnd = resolve;
+    // What waits for a listener must not hold the whole read.
+    stream.listen({ data: (chunk) => into.push(Buffer.from(chunk)), end: resolve });
   });
 }

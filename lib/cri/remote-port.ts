@@ -27,9 +27,11 @@ export async function openRemotePort(url: string, port: number): Promise<Duplex>
       done(cause);
     },
   });
-  error.onData = (text) => void duplex.destroy(new PodwireError('PORT_REFUSED', text.toString()));
-  data.onData = (chunk) => void duplex.push(Buffer.from(chunk));
-  data.onEnd = () => void duplex.push(null);
+  error.listen({
+    data: (text) => void duplex.destroy(new PodwireError('PORT_REFUSED', text.toString())),
+    end: () => {},
+  });
+  data.listen({ data: (chunk) => void duplex.push(Buffer.from(chunk)), end: () => void duplex.push(null) });
   connection.onClose = () => void duplex.destroy();
   return duplex;
 }

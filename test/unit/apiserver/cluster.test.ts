@@ -1,6 +1,6 @@
 // Several machines over real TLS on loopback: joining, who may what, failover, and what is passed on to a Pod's node.
 import { randomBytes, X509Certificate } from 'node:crypto';
-import { PassThrough } from 'node:stream';
+import { type Duplex, PassThrough } from 'node:stream';
 import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer, type Server } from 'node:net';
@@ -31,6 +31,7 @@ import { createCa, issueKeyPair } from '../../../lib/pki/issue.ts';
 import { joinCluster, serverClock } from '../../../lib/pki/join-client.ts';
 import { agentFor, theNode } from '../../../lib/pki/peer.ts';
 import { until } from '../../until.ts';
+import { SpdyConnection } from '../../../lib/spdy/connection.ts';
 import { manifest, noStreams, onNode, startRegistry } from './fixtures.ts';
 
 const nodeIdentity = (name: string) => ({ name: `system:node:${name}`, groups: [groups.nodes] });
@@ -503,7 +504,7 @@ t.test("logs and exec go to the Pod's own node", async (t) => {
           connection: { host: '127.0.0.1', port: nodePort, protocol: 'https:', agent: agent! },
         }
       : undefined;
-  const { registry, issue, as, ca } = await startCluster(t, { locate });
+  const { registry, issue, as, ca, port } = await startCluster(t, { locate });
   const key = { namespace: 'default', name: 'far' };
   await registry.create('pods', manifest('far', { spec: { nodeName: 'two' } }));
   const node = await createNodeServer({
@@ -516,7 +517,8 @@ t.test("logs and exec go to the Pod's own node", async (t) => {
   const server = await issue({ identity: { name: 'podwire:server:one', groups: [groups.servers] } });
   agent = agentFor(server, theNode('two'));
   t.teardown(() => agent!.destroy());
-  const admin = as(await issue({ identity: { name: 'a', groups: [groups.masters] } }));
+  const adminCredentials = await issue({ identity: { name: 'a', groups: [groups.masters] } });
+  const admin = as(adminCredentials);
 
   await t.test('a log, and one that goes on', async (t) => {
     const read = async (query: object): Promise<string> => {
@@ -572,6 +574,39 @@ t.test("logs and exec go to the Pod's own node", async (t) => {
     t.equal(await session.exit, 7);
     t.equal(got, 2_000_000);
     t.same(sessions, ['echo ä b']);
+  });
+
+  await t.test('exec over SPDY, as kubectl before 1.31', async (t) => {
+    const { request } = await import('node:https');
+    const path = '/api/v1/namespaces/default/pods/far/exec?command=cat&stdin=true&stdout=true';
+    const headers = {
+      Connection: 'Upgrade',
+      Upgrade: 'SPDY/3.1',
+      'X-Stream-Protocol-Version': 'v4.channel.k8s.io',
+    };
+    const call = request({
+      ...adminCredentials,
+      host: '127.0.0.1',
+      port,
+      path,
+      method: 'POST',
+      headers,
+    }).end();
+    const [, socket, head] = (await once(call, 'upgrade')) as [unknown, Duplex, Buffer];
+    const connection = new SpdyConnection(socket, { role: 'client', head });
+    const [error, stdin, stdout] = await Promise.all(
+      ['error', 'stdin', 'stdout'].map((streamType) => connection.open({ streamType })),
+    );
+    error!.listen({ data: () => {}, end: () => {} });
+    let got = 0;
+    const ended = new Promise<void>((resolve) =>
+      stdout!.listen({ data: (chunk) => (got += chunk.length), end: resolve }),
+    );
+    stdin!.write(Buffer.alloc(2_000_000, 'x'));
+    stdin!.end();
+    await ended;
+    t.equal(got, 2_000_000);
+    t.equal(sessions.pop(), 'cat');
   });
 
   await t.test('what the node refuses is told', async (t) => {

@@ -2,15 +2,12 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
-import { createInflate } from 'node:zlib';
 import t from 'tap';
 import type { ContainerConfig, PodSandboxConfig } from '../../../lib/container/cri.ts';
 import type { RemoteImage } from '../../../lib/cri/messages.ts';
 import { registryLogin } from '../../../lib/cri/registry-login.ts';
 import { exitOf } from '../../../lib/cri/remote-exec.ts';
 import { containerRequest, featuresOf, sandboxMessage } from '../../../lib/cri/requests.ts';
-import { headerBlock, SpdyConnection } from '../../../lib/cri/spdy.ts';
 import { digestOf, timeOf } from '../../../lib/cri/status.ts';
 
 const pod: PodSandboxConfig = {
@@ -187,54 +184,6 @@ for (const { text, want } of [
   { text: '', want: { code: 137, message: '' } },
 ])
   t.test(`exit of ${text.slice(0, 60)}`, async (t) => t.same(exitOf(text), want));
-
-t.test('SPDY frames', async (t) => {
-  const toPeer: Buffer[] = [];
-  const socket = Object.assign(new PassThrough(), {
-    write: (frame: Buffer) => toPeer.push(Buffer.from(frame)) > 0,
-  });
-  const connection = new SpdyConnection(socket, Buffer.alloc(0));
-  const [one, two] = await Promise.all([
-    connection.open({ streamType: 'error' }),
-    connection.open({ streamType: 'stdin' }),
-  ]);
-  const inflate = createInflate();
-  const plain: Buffer[] = [];
-  inflate.on('data', (part: Buffer) => plain.push(part));
-  for (const frame of toPeer) {
-    t.equal(frame.readUInt16BE(0), 0x8003);
-    t.equal(frame.readUInt16BE(2), 1, 'SYN_STREAM');
-    t.equal(frame.readUIntBE(5, 3), frame.length - 8);
-    await new Promise((resolve) => inflate.write(frame.subarray(18), resolve));
-  }
-  t.same(
-    toPeer.map((frame) => frame.readUInt32BE(8)),
-    [1, 3],
-    "a client's ids, in order",
-  );
-  t.same(
-    Buffer.concat(plain),
-    Buffer.concat([headerBlock({ streamtype: 'error' }), headerBlock({ streamtype: 'stdin' })]),
-  );
-
-  two.write(Buffer.from('in'));
-  two.end();
-  two.end();
-  t.same(
-    toPeer.slice(2).map((frame) => frame.toString('hex')),
-    ['0000000300000002696e', '0000000301000000'],
-  );
-
-  const got: string[] = [];
-  one.onData = (chunk) => got.push(chunk.toString());
-  one.onEnd = () => got.push('end');
-  const frames = Buffer.from('8003000600000004000000020000000100000002686900000001010000013f', 'hex');
-  for (const byte of frames.subarray(0, 30)) socket.emit('data', Buffer.from([byte]));
-  t.same(got, ['hi'], 'however the bytes are cut');
-  socket.emit('data', frames.subarray(30));
-  t.same(got, ['hi', '?', 'end'].slice(0, got.length));
-  t.equal(toPeer.at(-1)?.toString('hex'), '800300060000000400000002', 'a ping of theirs is sent back');
-});
 
 t.test('who podwire is to a registry', async (t) => {
   const home = mkdtempSync(join(tmpdir(), 'podwire-login-'));
