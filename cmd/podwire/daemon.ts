@@ -36,6 +36,8 @@ export interface DaemonFlags extends Partial<Record<ResourceFlag, string>> {
   advertiseAddress?: string;
   networkBackend?: string;
   logLevel?: string;
+  maxPods?: string;
+  podPidsLimit?: string;
   imageGcHighThreshold?: string;
   imageGcLowThreshold?: string;
   containerLogMaxSize?: string;
@@ -162,32 +164,39 @@ export async function startPodwired(
   return { pid: child.pid, ms: performance.now() - began };
 }
 
-const passedOn: ReadonlyArray<readonly [keyof DaemonFlags, string]> = [
-  ['podCidr', '--pod-cidr'],
-  ['clusterCidr', '--cluster-cidr'],
-  ['nodeCidrMaskSizeIpv4', '--node-cidr-mask-size-ipv4'],
-  ['nodeCidrMaskSizeIpv6', '--node-cidr-mask-size-ipv6'],
-  ['serviceCidr', '--service-cidr'],
-  ['nodeMonitorGracePeriod', '--node-monitor-grace-period'],
-  ['defaultNotReadyTolerationSeconds', '--default-not-ready-toleration-seconds'],
-  ['defaultUnreachableTolerationSeconds', '--default-unreachable-toleration-seconds'],
-  ['runtime', '--runtime'],
-  ['runtimeEndpoint', '--runtime-endpoint'],
-  ['cniConfDir', '--cni-conf-dir'],
-  ['nodeName', '--node-name'],
-  ['nodeIp', '--node-ip'],
-  ['datastore', '--datastore'],
-  ['datastoreCa', '--datastore-ca'],
-  ['datastoreCert', '--datastore-cert'],
-  ['datastoreKey', '--datastore-key'],
-  ['allowedUnsafeSysctls', '--allowed-unsafe-sysctls'],
-  ['nodePort', '--node-port'],
-  ['listen', '--listen'],
-  ['advertiseAddress', '--advertise-address'],
-  ['networkBackend', '--network-backend'],
-  ['logLevel', '--log-level'],
+/** Each by its type: one that is left out here would be taken and forgotten. */
+const passedOn: Readonly<Record<keyof DaemonFlags, string>> = {
+  podCidr: '--pod-cidr',
+  clusterCidr: '--cluster-cidr',
+  nodeCidrMaskSizeIpv4: '--node-cidr-mask-size-ipv4',
+  nodeCidrMaskSizeIpv6: '--node-cidr-mask-size-ipv6',
+  serviceCidr: '--service-cidr',
+  nodeMonitorGracePeriod: '--node-monitor-grace-period',
+  defaultNotReadyTolerationSeconds: '--default-not-ready-toleration-seconds',
+  defaultUnreachableTolerationSeconds: '--default-unreachable-toleration-seconds',
+  runtime: '--runtime',
+  runtimeEndpoint: '--runtime-endpoint',
+  cniConfDir: '--cni-conf-dir',
+  nodeName: '--node-name',
+  nodeIp: '--node-ip',
+  datastore: '--datastore',
+  datastoreCa: '--datastore-ca',
+  datastoreCert: '--datastore-cert',
+  datastoreKey: '--datastore-key',
+  allowedUnsafeSysctls: '--allowed-unsafe-sysctls',
+  nodePort: '--node-port',
+  listen: '--listen',
+  advertiseAddress: '--advertise-address',
+  networkBackend: '--network-backend',
+  logLevel: '--log-level',
+  maxPods: '--max-pods',
+  podPidsLimit: '--pod-pids-limit',
+  imageGcHighThreshold: '--image-gc-high-threshold',
+  imageGcLowThreshold: '--image-gc-low-threshold',
+  containerLogMaxSize: '--container-log-max-size',
+  containerLogMaxFiles: '--container-log-max-files',
   ...resourceFlags,
-];
+};
 
 /** The daemon runs in another folder. */
 const isFile: ReadonlySet<keyof DaemonFlags> = new Set([
@@ -197,13 +206,12 @@ const isFile: ReadonlySet<keyof DaemonFlags> = new Set([
   'cniConfDir',
 ]);
 
-function daemonArgv(context: Context, flags: DaemonFlags): [string, ...string[]] {
+/** Pure. */
+export function daemonArgv(context: Context, flags: DaemonFlags): [string, ...string[]] {
   const argv: [string, ...string[]] = [join(repoFolder(), 'bin/podwired')];
   if (context.paths.root !== '/') argv.push('--root', context.paths.root);
-  for (const [key, flag] of passedOn) {
-    const value = flags[key];
-    if (value !== undefined) argv.push(flag, isFile.has(key) ? resolve(value) : value);
-  }
+  for (const [key, value] of Object.entries(flags) as [keyof DaemonFlags, string][])
+    argv.push(passedOn[key], isFile.has(key) ? resolve(value) : value);
   return argv;
 }
 

@@ -86,6 +86,8 @@ export function addNodeFlags(command: Command): void {
       '--allowed-unsafe-sysctls <names>',
       'sysctls that Pods may set beside the safe ones, e.g. net.core.*',
     )
+    .option('--max-pods <n>', 'Pods this node takes (default: 250)')
+    .option('--pod-pids-limit <n>', 'processes a Pod may have (default: 0, no limit)')
     .option('--image-gc-high-threshold <percent>', 'disk use above which unused images go (default: 85)')
     .option('--image-gc-low-threshold <percent>', 'disk use down to which they go (default: 80)')
     .option(

@@ -32,8 +32,7 @@ export function addResourceFlags(command: Command): void {
   for (const [, flag, description] of flags) command.option(flag, description);
 }
 
-/** Key and flag of each. */
-export const resourceFlags: ReadonlyArray<readonly [ResourceFlag, string]> = flags.map(([key, flag]) => [
-  key,
-  flag.replace(/ .*/, ''),
-]);
+/** By key. */
+export const resourceFlags = Object.fromEntries(
+  flags.map(([key, flag]) => [key, flag.replace(/ .*/, '')]),
+) as Readonly<Record<ResourceFlag, string>>;
