@@ -2,6 +2,7 @@
 // Assumes one call a Pod at a time (its worker's), which may be repeated at any point, also by a new daemon.
 // A Pod without volumes costs nothing; one whose sources did not change costs a comparison of objects.
 import { rmSync } from 'node:fs';
+import { allContainers, ephemeralContainers } from '../../api/pod-containers.ts';
 import type { Pod, Volume } from '../../api/types.ts';
 import { messageOf, PodwireError } from '../../exec/errors.ts';
 import { listMounts, mountTmpfs, unmountAll } from '../../kernel/mount.ts';
@@ -43,11 +44,16 @@ export class VolumeManager {
     this.#options = options;
   }
 
-  /** Makes what is missing and writes what changed. @throws VolumeError while something is missing */
+  /**
+   * Makes what is missing and writes what changed, of the volumes that a container mounts: others are nobody's, as with
+   * the kubelet. @throws VolumeError while something is missing
+   */
   async setUp(pod: Pod): Promise<PodVolumes> {
     const { limits } = this.#options;
     const volumes = new Map<string, VolumeOnNode>();
+    const mounted = mountedVolumes(pod);
     for (const volume of pod.spec.volumes ?? []) {
+      if (!mounted.has(volume.name)) continue;
       try {
         volumes.set(volume.name, await this.#setUp(pod, volume));
       } catch (error) {
@@ -115,6 +121,12 @@ export class VolumeManager {
     this.#stale.delete(key);
     this.#unwritten.delete(key);
   }
+}
+
+/** Source: kubelet's GetPodVolumeNames. */
+function mountedVolumes({ spec }: Pod): ReadonlySet<string> {
+  const containers = [...allContainers(spec), ...ephemeralContainers(spec)];
+  return new Set(containers.flatMap(({ volumeMounts = [] }) => volumeMounts.map(({ name }) => name)));
 }
 
 /** Unmounts and removes all that a Pod had on the node's disk. Never follows a mount. Repeatable. */

@@ -18,9 +18,17 @@ t.test('new contents that could not be written are written later', async (t) => 
   } as unknown as VolumeManagerOptions);
   const pod = {
     metadata: { namespace: 'ns', name: 'pod', uid: 'uid' },
-    spec: { volumes: [{ name: 'v', configMap: { name: 'c' } }], containers: [] },
+    spec: {
+      volumes: [
+        { name: 'v', configMap: { name: 'c' } },
+        { name: 'unused', hostPath: { path: '/nonexistent', type: 'Directory' } },
+      ],
+      containers: [{ name: 'a', volumeMounts: [{ name: 'v', mountPath: '/v' }] }],
+    },
   } as unknown as Pod;
-  const { path } = (await manager.setUp(pod)).get('v')!;
+  const volumes = await manager.setUp(pod);
+  t.same([...volumes.keys()], ['v'], 'what no container mounts keeps nothing from starting');
+  const { path } = volumes.get('v')!;
   const read = (): string => readFileSync(join(path, 'file'), 'utf8');
   t.same([read(), manager.retryMs('uid')], ['old', undefined]);
   text = 'new';
