@@ -53,20 +53,20 @@ export class ReferenceWatcher implements DataSource {
   /** Watches what the Pod speaks of, until forget(). Repeatable. */
   follow(pod: Pod): void {
     const { uid, namespace } = pod.metadata;
-    if (this.#ofPod.has(uid)) return; // which objects a Pod names never changes
-    const { configmaps, secrets } = referencesOf(pod);
+    const { configmaps, secrets } = referencesOf(pod); // an ephemeral container may name new ones
     if (configmaps.size + secrets.size === 0) return;
-    this.#ofPod.set(uid, new Set());
-    for (const name of configmaps) this.#followOne(uid, newEntry('configmaps', namespace, name));
-    for (const name of secrets) this.#followOne(uid, newEntry('secrets', namespace, name));
+    if (!this.#ofPod.has(uid)) this.#ofPod.set(uid, new Set());
+    for (const name of configmaps) this.#followOne(uid, 'configmaps', namespace, name);
+    for (const name of secrets) this.#followOne(uid, 'secrets', namespace, name);
   }
 
-  #followOne(uid: string, fresh: Entry): void {
-    const key = keyOf(fresh.resource, fresh.namespace, fresh.name);
-    const entry = this.#entries.get(key) ?? fresh;
+  #followOne(uid: string, resource: DataResource, namespace: string, name: string): void {
+    const key = keyOf(resource, namespace, name);
+    const known = this.#entries.get(key);
+    const entry = known ?? newEntry(resource, namespace, name);
     entry.pods.add(uid);
     this.#ofPod.get(uid)!.add(key);
-    if (entry !== fresh) return;
+    if (known) return;
     this.#entries.set(key, entry);
     void this.#watch(entry);
   }

@@ -88,6 +88,7 @@ t.test('one watch an object; changes wake its Pods; the last Pod ends it', async
   watcher.follow(pod(spec, { uid: 'u1' }));
   watcher.follow(pod(spec, { uid: 'u2' }));
   watcher.follow(pod({}, { uid: 'u3' }));
+  watcher.follow(pod(spec, { uid: 'u1' }));
   await tick();
   t.strictSame(
     watches.map(({ selector }) => selector),
@@ -106,9 +107,14 @@ t.test('one watch an object; changes wake its Pods; the last Pod ends it', async
   await tick();
   t.strictSame(woken, ['u1', 'u2', 'u2']);
   t.equal(await watcher.configMap('default', 'c'), undefined);
+  const debugger_ = { name: 'd', image: 'i', envFrom: [{ secretRef: { name: 's' } }] };
+  watcher.follow(pod({ ...spec, ephemeralContainers: [debugger_] }, { uid: 'u2' }));
+  await tick();
+  t.equal(watches[1]?.selector, 'metadata.name=s', 'an ephemeral container names more');
   watcher.forget('u2');
   await tick();
   t.ok(watches[0]!.ended);
+  t.ok(watches[1]!.ended);
   await t.rejects(watcher.configMap('default', 'c'), { code: 'NOT_FOLLOWED' });
   watcher.close();
 });
