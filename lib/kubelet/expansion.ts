@@ -3,7 +3,7 @@
 
 /** Replaces each $(NAME) for which `vars` has a value. */
 export function expand(text: string, vars: ReadonlyMap<string, string>): string {
-  return text.replace(/\$\$|\$\(([^()]*)\)/g, (whole, name: string | undefined) => {
+  return text.replace(/\$\$|\$\(([^)]*)\)/g, (whole, name: string | undefined) => {
     if (name === undefined) return '$';
     return vars.get(name) ?? whole;
   });
@@ -11,7 +11,7 @@ export function expand(text: string, vars: ReadonlyMap<string, string>): string 
 
 /** As expand(), but every reference must have a value. @throws RangeError naming the one that has not */
 export function expandAll(text: string, vars: ReadonlyMap<string, string>): string {
-  return text.replace(/\$\$|\$\(([^()]*)\)/g, (_, name: string | undefined) => {
+  return text.replace(/\$\$|\$\(([^)]*)\)/g, (_, name: string | undefined) => {
     if (name === undefined) return '$';
     const value = vars.get(name);
     if (value === undefined) throw new RangeError(`missing value for ${JSON.stringify(name)}`);

@@ -38,7 +38,7 @@ export function httpTarget(
   };
 }
 
-/** The words with $(NAME) of the container's literal environment put in. */
+/** A probe's words with $(NAME) of the container's literal environment put in. */
 export function commandOf(words: readonly string[], container: Container): [string, ...string[]] {
   const vars = new Map((container.env ?? []).map(({ name, value }) => [name, value ?? '']));
   return words.map((word) => expand(word, vars)) as [string, ...string[]];

@@ -7,7 +7,7 @@ import type { LifecycleHandler } from '../api/types.ts';
 import type { RuntimeService } from '../container/cri.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 import type { PreStop } from './container-stopper.ts';
-import { commandOf, type HandlerSubject, httpTarget } from './handlers.ts';
+import { type HandlerSubject, httpTarget } from './handlers.ts';
 import { podAddress, type SyncContext } from './sync-context.ts';
 
 /** What the container wrote is left out: it may hold secrets, and events are for everybody. */
@@ -42,10 +42,10 @@ export async function runHook(
 async function runCommand(
   runtime: RuntimeService,
   words: readonly string[],
-  { container, containerId }: HandlerSubject,
+  { containerId }: HandlerSubject,
   signal: AbortSignal,
 ): Promise<void> {
-  const argv = commandOf(words, container);
+  const argv = words as [string, ...string[]]; // as it stands: only a probe's command has its $(NAME) replaced
   const { exitCode } = await runtime.execSync(containerId, { argv, timeoutMs: longestMs, signal });
   if (exitCode !== 0) throw new HookError(`command ${JSON.stringify(argv[0])} exited with ${exitCode}`);
 }

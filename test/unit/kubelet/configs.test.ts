@@ -15,6 +15,7 @@ const expansions = [
   ['$$$(A)', '$x'],
   ['$A $', '$A $'],
   ['$(A', '$(A'],
+  ['$(echo $(A))', '$(echo $(A))'], // up to the first closing one, as in Go
 ] as const;
 for (const [text, want] of expansions)
   t.test(`expand ${text}`, async (t) => t.equal(expand(text, new Map([['A', 'x']])), want));

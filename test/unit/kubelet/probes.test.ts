@@ -4,6 +4,7 @@ import type { EventInput, EventRecorder } from '../../../lib/api/events.ts';
 import type { ContainerStatus, RuntimeService } from '../../../lib/container/cri.ts';
 import { ExecError } from '../../../lib/exec/errors.ts';
 import { commandOf, httpTarget, portOf } from '../../../lib/kubelet/handlers.ts';
+import { runHook } from '../../../lib/kubelet/hooks.ts';
 import { ProbeManager } from '../../../lib/kubelet/prober/manager.ts';
 import { count, emptyTally, firstDelayMs, type Verdict } from '../../../lib/kubelet/prober/tally.ts';
 import { until } from '../../until.ts';
@@ -54,6 +55,15 @@ t.test('ports, targets and commands', async (t) => {
     path: '/a',
   });
   t.same(commandOf(['cat', '$(FILE)', '$(NO)'], spec), ['cat', '/tmp/x', '$(NO)']);
+  const ran: unknown[] = [];
+  const execSync = async (_: string, { argv }: { argv: readonly string[] }) => {
+    ran.push(argv);
+    return { exitCode: 0, output: '' };
+  };
+  const command = ['sh', '-c', 'echo $$ $(FILE)'];
+  const runtime = { execSync } as unknown as RuntimeService;
+  await runHook(runtime, { exec: { command } }, subject, new AbortController().signal);
+  t.same(ran, [command], 'a hook says what its shell is to read');
 });
 
 /** A manager over a runtime in which every exec gives what the test says. */
