@@ -28,13 +28,12 @@ export interface HiddenPath {
 export function containerMounts(input: MountInput): OciMount[] {
   const volumes = input.mounts.map(volumeMount);
   const taken = new Set(volumes.map((mount) => mount.destination));
-  const own = [...kernelMounts(input.privileged), ...input.hidden.map(hiding), ...podFiles(input)];
-  // A volume inside another one must come after it.
+  const isFree = (mount: OciMount): boolean => !taken.has(mount.destination);
+  const machine = [...kernelMounts(input.privileged), ...input.hidden.map(hiding)];
+  // What is inside another must come after it: a volume on /etc or /dev does not cover the Pod's own files there.
   const depth = (mount: OciMount): number => mount.destination.split('/').filter(Boolean).length;
-  return [
-    ...own.filter((mount) => !taken.has(mount.destination)),
-    ...volumes.sort((a, b) => depth(a) - depth(b)),
-  ];
+  const asked = [...podFiles(input).filter(isFree), ...volumes];
+  return [...machine.filter(isFree), ...asked.sort((a, b) => depth(a) - depth(b))];
 }
 
 function kernelMounts(privileged: boolean): OciMount[] {
@@ -86,7 +85,13 @@ function podFiles({ files }: MountInput): OciMount[] {
     options: ['rbind', 'rprivate', ...options],
   });
   return [
-    bind('/dev/shm', files.shmPath, ['rw']),
+    // Told again: crun forgets what the mount itself has. The machine's own may be executed from.
+    bind('/dev/shm', files.shmPath, [
+      'rw',
+      'nosuid',
+      'nodev',
+      ...(files.shmPath === '/dev/shm' ? [] : ['noexec']),
+    ]),
     bind('/etc/hosts', files.hostsPath, ['ro']),
     bind('/etc/hostname', files.hostnamePath, ['ro']),
     bind('/etc/resolv.conf', files.resolvConfPath, ['ro']),

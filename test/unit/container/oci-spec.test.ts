@@ -106,7 +106,12 @@ t.test('the plain container', async (t) => {
         source: 'cgroup',
         options: ['nosuid', 'noexec', 'nodev', 'relatime', 'ro'],
       },
-      { destination: '/dev/shm', type: 'bind', source: '/s/shm', options: ['rbind', 'rprivate', 'rw'] },
+      {
+        destination: '/dev/shm',
+        type: 'bind',
+        source: '/s/shm',
+        options: ['rbind', 'rprivate', 'rw', 'nosuid', 'nodev', 'noexec'],
+      },
       { destination: '/etc/hosts', type: 'bind', source: '/s/hosts', options: ['rbind', 'rprivate', 'ro'] },
       {
         destination: '/etc/hostname',
@@ -202,8 +207,9 @@ t.test('volumes: after what they lie in, in place of defaults, with their propag
       { hostPath: '/h/up', containerPath: '/x/../y', readOnly: false },
     ],
   });
+  const asked = spec.mounts.filter(({ source }) => source.startsWith('/h/'));
   t.same(
-    spec.mounts.slice(-4).map(({ destination, source, options }) => [destination, source, ...options]),
+    asked.map(({ destination, source, options }) => [destination, source, ...options]),
     [
       ['/data', '/h/data', 'rbind', 'rslave', 'rw'],
       ['/y', '/h/up', 'rbind', 'rprivate', 'rw'],
@@ -215,6 +221,12 @@ t.test('volumes: after what they lie in, in place of defaults, with their propag
   t.equal(spec.linux.rootfsPropagation, 'rslave');
   const shared = { hostPath: '/h', containerPath: '/s', readOnly: false, propagation: 'rshared' } as const;
   t.equal(build({ mounts: [shared] }).linux.rootfsPropagation, 'rshared');
+  const wide = ['/etc', '/dev'].map((at) => ({ hostPath: `/h${at}`, containerPath: at, readOnly: false }));
+  const places = build({ mounts: wide }).mounts.map(({ destination }) => destination);
+  const isAfter = (one: string, other: string) => t.ok(places.indexOf(one) > places.indexOf(other), one);
+  isAfter('/etc/hosts', '/etc');
+  isAfter('/etc/resolv.conf', '/etc');
+  isAfter('/dev/shm', '/dev');
 });
 
 t.test("what is hidden comes before the Pod's own files and volumes", async (t) => {
