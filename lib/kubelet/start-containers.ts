@@ -209,12 +209,13 @@ export class ContainerStarter {
       this.#backoff.next(key, since, now);
       return;
     }
-    const about = `${name} pod=${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})`;
-    const message = `back-off ${formatDelay(this.#backoff.delay(key))} restarting failed container=${about}`;
+    const ofPod = `${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})`;
+    const delay = formatDelay(this.#backoff.delay(key));
+    const message = `back-off ${delay} restarting failed container=${name} pod=${ofPod}`;
     const known = state.waiting.get(name);
     if (exit && (known?.reason !== 'CrashLoopBackOff' || known.message !== message)) {
       state.waiting.set(name, { reason: 'CrashLoopBackOff', message });
-      const told = `Back-off restarting failed container ${about}`;
+      const told = `Back-off restarting failed container ${name} in pod ${ofPod}`;
       this.#tell(state, name, { type: 'Warning', reason: 'BackOff', message: told });
     }
     throw new NotNow(message, left);

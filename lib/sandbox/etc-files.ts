@@ -6,9 +6,9 @@ import type { DnsConfig, PodSandboxConfig } from '../container/cri.ts';
 export function hostsFile(config: PodSandboxConfig, ips: readonly string[], nodeHosts: string): string {
   const own =
     config.namespaces.network === 'node'
-      ? [`# podwire: the node's /etc/hosts`, nodeHosts.trimEnd()]
+      ? ['# Kubernetes-managed hosts file (host network).', nodeHosts.trimEnd()]
       : [
-          '# podwire: written for this Pod',
+          '# Kubernetes-managed hosts file.',
           '127.0.0.1\tlocalhost',
           '::1\tlocalhost ip6-localhost ip6-loopback',
           'fe00::0\tip6-localnet',
@@ -17,7 +17,11 @@ export function hostsFile(config: PodSandboxConfig, ips: readonly string[], node
           ...ips.map((ip) => [ip, ...namesOf(config)].join('\t')),
         ];
   const aliases = config.hostAliases.map(({ ip, hostnames }) => `${ip}\t${hostnames.join('\t')}`);
-  return [...own, ...(aliases.length > 0 ? ['', '# hostAliases', ...aliases] : []), ''].join('\n');
+  return [
+    ...own,
+    ...(aliases.length > 0 ? ['', '# Entries added by HostAliases.', ...aliases] : []),
+    '',
+  ].join('\n');
 }
 
 /** The full name first, as resolvers want the canonical one; hostname may be it (setHostnameAsFQDN). */
