@@ -1,8 +1,7 @@
-// The API itself, in process: schema check, defaults, admission, validation, commit; lists, watches, graceful delete.
+// The API itself, in process: what a request makes of an object (drafts.ts) is committed; lists, watches, graceful delete.
 // Assumes all that write the store's /registry/ keys are registries, in one process or (over etcd) in several: what was
 // decided on an old state is refused by the store and decided again. Objects it returns are frozen and shared: never changed.
 // A write is O(fields) and one store write; a watch costs O(its changes).
-import { isDeepStrictEqual } from 'node:util';
 import type { Admit } from '../api/admission.ts';
 import type {
   Client,
@@ -18,27 +17,11 @@ import { applyPatch } from '../api/patch.ts';
 import { resources } from '../api/resources.ts';
 import { parseSelectors } from '../api/selectors.ts';
 import type { ApiObject, Binding, Kinds, Pod, Resource } from '../api/types.ts';
-import { validateMeta, validateMetaUpdate } from '../api/validation.ts';
-import { debuggedPod, ephemeralAtCreation, validateEphemeralUpdate } from '../api/validation-ephemeral.ts';
-import type { FieldError } from '../api/field-errors.ts';
-import type { Subresource } from './access.ts';
-import { resizedPod, validatePodResize } from '../api/validation-resize.ts';
 import { isStoreError, type Store, type StoreEntry, type WriteOptions } from '../store/store.ts';
 import { conflictError, existsError, forbiddenError } from './api-errors.ts';
-import type { User } from './authn.ts';
-import {
-  type Body,
-  carriedMetadata,
-  checkFields,
-  checkPreconditions,
-  keyIn,
-  newMetadata,
-  type OnUnknown,
-  readBody,
-  refuse,
-  setNamespace,
-} from './bodies.ts';
+import { type Body, checkPreconditions, keyIn, readBody } from './bodies.ts';
 import { decideDeletion } from './deletion.ts';
+import { type CreateHow, draftOf, type How, nextOf, withStatus } from './drafts.ts';
 import { keyOf } from './keys.ts';
 import {
   emptyNamespace,
@@ -49,8 +32,7 @@ import {
 } from './namespaces.ts';
 import { ObjectTable, relaxed } from './object-table.ts';
 import { timestamp } from '../api/time.ts';
-import { copyJson, generateName } from './objects.ts';
-import { type Strategy, strategies } from './strategies.ts';
+import { generateName } from './objects.ts';
 import type { WatchStream } from './watch-stream.ts';
 import { Watches } from './watches.ts';
 
@@ -68,29 +50,6 @@ export interface RegistryOptions {
   /** Failures of the housekeeping, which nobody waits for. */
   onError?: (error: unknown) => void;
 }
-
-interface CreateOptions {
-  readonly namespace?: string | undefined;
-}
-
-/** How a write is done. */
-export interface How {
-  /** Everything is checked and filled in, and nothing is written. */
-  readonly dryRun?: boolean;
-  /** Who asks; absent: the daemon itself. */
-  readonly user?: User | undefined;
-  /** Of Pods: only their resources change, or their ephemeral containers. */
-  readonly subresource?: Subresource;
-  readonly onUnknown?: OnUnknown | undefined;
-}
-
-/** Parts of a Pod that are changed by themselves: what a request changes, and what of it is refused. */
-const podParts: Readonly<
-  Record<string, { take(old: Pod, asked: Pod): Pod; validate(next: Pod, old: Pod): FieldError[] } | undefined>
-> = {
-  resize: { take: resizedPod, validate: validatePodResize },
-  ephemeralcontainers: { take: debuggedPod, validate: validateEphemeralUpdate },
-};
 
 const bookmarkMs = 60_000;
 const nameAttempts = 8;
@@ -164,32 +123,8 @@ export class Registry implements Client {
     return this.#watches.open(resource, options);
   }
 
-  async create<R extends Resource>(
-    resource: R,
-    object: unknown,
-    options: CreateOptions & How = {},
-  ): Promise<Kinds[R]> {
-    const strategy = strategyOf(resource);
-    const { object: draft, errors } = readBody(resource, object, options.onUnknown);
-    setNamespace(resource, draft, options.namespace);
-    const base = draft.metadata.name ? undefined : draft.metadata.generateName;
-    draft.metadata = newMetadata(
-      draft.metadata,
-      this.#options.now(),
-      strategy.countsGenerations ? 1 : undefined,
-    );
-    if (base) draft.metadata.name = generateName(base);
-    strategy.setDefaults(draft);
-    const { user, dryRun = false } = options;
-    for (const admit of this.#options.admit)
-      await admit({ operation: 'CREATE', resource, object: draft, dryRun, user });
-    strategy.prepareCreate(draft);
-    refuse(resource, draft, [
-      ...errors,
-      ...validateMeta(draft.metadata, strategy.metaRules),
-      ...strategy.validate(draft),
-      ...(resource === 'pods' ? ephemeralAtCreation(draft as Pod) : []),
-    ]);
+  async create<R extends Resource>(resource: R, object: unknown, options: CreateHow = {}): Promise<Kinds[R]> {
+    const { draft, base } = await draftOf(resource, object, options, this.#options);
     let whileAt = await this.#checkNamespace(resource, draft);
     if (options.dryRun) {
       if (await this.#table.store.get(keyOf(resource, draft.metadata)))
@@ -322,48 +257,17 @@ export class Registry implements Client {
     read: (current: ApiObject) => Body,
     how: How = {},
   ): Promise<Kinds[R]> {
-    const strategy = strategyOf(resource);
     return (await this.#table.retry(resource, key, async (entry) => {
       const old = this.#table.decode(entry);
-      const { object: asked, errors } = read(old);
-      const part = podParts[how.subresource ?? ''];
-      const next = part ? copyJson(part.take(old as Pod, asked as Pod)) : asked;
-      checkPreconditions(resource, old, next.metadata);
-      if (resources[resource].namespaced) next.metadata.namespace ||= old.metadata.namespace!;
-      errors.push(...validateMetaUpdate(next.metadata, old.metadata));
-      next.metadata = carriedMetadata(next.metadata, old.metadata);
-      if (strategy.statusType) (next as Pod).status = (old as Pod).status!;
-      strategy.setDefaults(next);
-      for (const admit of this.#options.admit)
-        await admit({
-          ...{ operation: 'UPDATE', resource, object: next, old },
-          ...{ dryRun: how.dryRun ?? false, user: how.user },
-        });
-      errors.push(...validateMeta(next.metadata, strategy.metaRules), ...strategy.validate(next));
-      const faults = part ? part.validate(next as Pod, old as Pod) : strategy.validateUpdate(next, old);
-      refuse(resource, next, [...errors, ...faults]);
-      return this.#commitChange(resource, next, entry, how);
+      const next = await nextOf(resource, { old, body: read(old) }, how, this.#options);
+      if (how.dryRun)
+        return { ...next, metadata: { ...next.metadata, resourceVersion: old.metadata.resourceVersion } };
+      const { deletionTimestamp, deletionGracePeriodSeconds, finalizers } = old.metadata;
+      const wasHeld =
+        deletionTimestamp !== undefined && deletionGracePeriodSeconds === 0 && finalizers?.length;
+      if (wasHeld && !next.metadata.finalizers?.length) return this.#removeObject(resource, entry);
+      return this.#table.put(resource, next, { old: entry });
     })) as Kinds[R];
-  }
-
-  async #commitChange(
-    resource: Resource,
-    next: ApiObject,
-    entry: StoreEntry,
-    { dryRun }: How,
-  ): Promise<ApiObject> {
-    const old = this.#table.decode(entry);
-    if (strategyOf(resource).countsGenerations && !isDeepStrictEqual((next as Pod).spec, (old as Pod).spec))
-      next.metadata.generation = (old.metadata.generation ?? 0) + 1;
-    if (dryRun) {
-      next.metadata.resourceVersion = old.metadata.resourceVersion;
-      return next;
-    }
-    const { deletionTimestamp, deletionGracePeriodSeconds } = old.metadata;
-    const wasHeld =
-      deletionTimestamp !== undefined && deletionGracePeriodSeconds === 0 && old.metadata.finalizers?.length;
-    if (wasHeld && !next.metadata.finalizers?.length) return this.#removeObject(resource, entry);
-    return this.#table.put(resource, next, { old: entry });
   }
 
   async #changeStatus<R extends Resource>(
@@ -372,20 +276,9 @@ export class Registry implements Client {
     make: (current: ApiObject) => ApiObject,
     { dryRun, onUnknown }: How,
   ): Promise<Kinds[R]> {
-    const { statusType } = strategyOf(resource);
-    if (statusType === undefined) throw new ApiError('MethodNotAllowed', `${resource} have no status`);
     return (await this.#table.retry(resource, key, async (entry) => {
       const old = this.#table.decode(entry);
-      const body = make(old) as Pod;
-      checkPreconditions(resource, old, body.metadata);
-      const status = copyJson(body.status ?? {});
-      const faults = checkFields(statusType, status, onUnknown);
-      refuse(
-        resource,
-        old,
-        faults.map((one) => ({ ...one, field: one.field ? `status.${one.field}` : 'status' })),
-      );
-      const next = { ...old, status } as ApiObject;
+      const next = withStatus(resource, { old, body: make(old) }, onUnknown);
       return dryRun ? next : this.#table.put(resource, next, { old: entry, options: relaxed });
     })) as Kinds[R];
   }
@@ -440,6 +333,3 @@ async function unlessThere(work: () => Promise<unknown>): Promise<void> {
     if (!isReason(error, 'AlreadyExists')) throw error;
   }
 }
-
-const strategyOf = (resource: Resource): Strategy<ApiObject> =>
-  strategies[resource] as unknown as Strategy<ApiObject>;

@@ -16,7 +16,8 @@ import { goneSignal, writeChunk } from './http-stream.ts';
 import { count, flag, type Query, text } from './queries.ts';
 import { unknownFieldsOf } from './field-validation.ts';
 import { refuseSystemNamespace } from './namespaces.ts';
-import type { How, Registry } from './registry.ts';
+import type { How } from './drafts.ts';
+import type { Registry } from './registry.ts';
 
 interface Route {
   Params: { namespace?: string; name: string };

@@ -4,8 +4,8 @@
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
-import type { ExecSession } from '../container/cri.ts';
-import { messageOf } from '../exec/errors.ts';
+import type { ExecSession, ExecSyncResult } from '../container/cri.ts';
+import { ExecError, messageOf } from '../exec/errors.ts';
 import { Relay } from '../exec/session.ts';
 import { SpdyConnection, type SpdyStream } from '../spdy/connection.ts';
 import { CriError } from './connection.ts';
@@ -126,4 +126,20 @@ function relay(stream: SpdyStream, into: Relay): Promise<void> {
     // What waits for a listener must not hold the whole read.
     stream.listen({ data: (chunk) => into.push(Buffer.from(chunk)), end: resolve });
   });
+}
+
+/** The runtime's own wrapping is of no use to who wrote the Pod. */
+export const readable = (text: string): string => text.replace(/^failed to create containerd task: /, '');
+
+/** A command that cannot be run is a result, as it is in a shell. @throws what else it may have been */
+export function execFailure(error: unknown, argv: readonly string[]): ExecSyncResult {
+  if (!(error instanceof CriError)) throw error;
+  const { code, message } = error;
+  if (code === 'RUNTIME_TIMEOUT')
+    throw new ExecError('EXEC_TIMEOUT', `${argv[0]}: not over in time`, { argv, cause: error });
+  if (code === 'RUNTIME_CANCELLED')
+    throw new ExecError('EXEC_ABORTED', `${argv[0]}: given up`, { argv, cause: error });
+  if (/OCI runtime exec failed|failed to start exec/.test(message))
+    return { exitCode: codeOfFailure(message), output: `${readable(message)}\n` };
+  throw error;
 }

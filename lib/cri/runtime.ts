@@ -22,7 +22,7 @@ import type {
 import { ContainerError } from '../container/errors.ts';
 import { readSeccompFile } from '../container/seccomp-file.ts';
 import { stopSignalNumber } from '../container/stop-signal.ts';
-import { ExecError, messageOf, PodwireError } from '../exec/errors.ts';
+import { messageOf, PodwireError } from '../exec/errors.ts';
 import type { StepClock } from '../exec/step-clock.ts';
 import { detectCgroups, ensureCgroup, removeCgroup, setCgroupLimits } from '../kernel/cgroup.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
@@ -31,7 +31,7 @@ import { hostsFile } from '../sandbox/etc-files.ts';
 import { podCgroup } from '../sandbox/sandbox.ts';
 import { CriError, type CriConnection } from './connection.ts';
 import type { CriImages } from './images.ts';
-import { codeOfFailure, openRemoteExec } from './remote-exec.ts';
+import { execFailure, openRemoteExec, readable } from './remote-exec.ts';
 import { openRemotePort } from './remote-port.ts';
 import {
   containerRequest,
@@ -42,7 +42,7 @@ import {
   sandboxMessage,
   stopSignalAnnotation,
 } from './requests.ts';
-import { ipsOf, toSandboxStatus } from './status.ts';
+import { ipsOf, pidIn, toSandboxStatus } from './status.ts';
 import { CriTable, isGone } from './table.ts';
 
 export interface CriRuntimeOptions {
@@ -58,7 +58,8 @@ const stopSlackMs = 120_000;
 const networkMs = 10_000;
 /** How often a container that got its own stop signal is looked at. */
 const stopLookMs = 100;
-const longestSeconds = 2 ** 31 - 1;
+/** What a CRI message and a timer can say, in their unit. */
+const longest = 2 ** 31 - 1;
 
 /** What is kept of each sandbox: /run/podwire/cri/<sandbox id>. Gone with the boot, as what runs in it. */
 export const criFolder = (paths: NodePaths): string => join(paths.run, 'cri');
@@ -219,8 +220,8 @@ export class CriRuntime implements RuntimeService {
   }
 
   async stopContainer(containerId: string, graceSeconds: number): Promise<void> {
-    const timeout = Math.min(Math.ceil(graceSeconds), longestSeconds);
-    const timeoutMs = Math.min(timeout * 1000 + stopSlackMs, longestSeconds);
+    const timeout = Math.min(Math.ceil(graceSeconds), longest);
+    const timeoutMs = Math.min(timeout * 1000 + stopSlackMs, longest);
     try {
       if (timeout > 0 && (await this.#stopBySignal(containerId, timeout))) return;
       await this.#connection.call('StopContainer', { containerId, timeout }, { timeoutMs });
@@ -295,13 +296,13 @@ export class CriRuntime implements RuntimeService {
   async execSync(containerId: string, request: ExecSyncRequest): Promise<ExecSyncResult> {
     this.#checkRunning(containerId);
     const { argv, timeoutMs, signal } = request;
-    const timeout = Math.min(Math.ceil(timeoutMs / 1000), longestSeconds);
+    const timeout = Math.min(Math.ceil(timeoutMs / 1000), longest);
     try {
       // Its own time limit counts whole seconds; ours ends the call, and the runtime then kills what runs.
       const { stdout, stderr, exitCode } = await this.#connection.call(
         'ExecSync',
         { containerId, cmd: argv, timeout },
-        { timeoutMs: Math.min(timeoutMs, longestSeconds), ...(signal ? { signal } : {}) },
+        { timeoutMs: Math.min(timeoutMs, longest), ...(signal ? { signal } : {}) },
       );
       return { exitCode, output: stdout.toString() + stderr.toString() };
     } catch (error) {
@@ -392,36 +393,10 @@ export class CriRuntime implements RuntimeService {
   }
 }
 
-/** The container's first process on this machine, in what containerd and CRI-O tell beyond the CRI. */
-function pidIn(info: Readonly<Record<string, string>>): number | undefined {
-  try {
-    const { pid } = JSON.parse(info.info ?? '{}') as { pid?: unknown };
-    return typeof pid === 'number' && pid > 1 ? pid : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
 function sendSignal(pid: number, number: number): void {
   try {
     process.kill(pid, number);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
-}
-
-/** The runtime's own wrapping is of no use to who wrote the Pod. */
-const readable = (text: string): string => text.replace(/^failed to create containerd task: /, '');
-
-/** A command that cannot be run is a result, as it is in a shell. @throws what else it may have been */
-function execFailure(error: unknown, argv: readonly string[]): ExecSyncResult {
-  if (!(error instanceof CriError)) throw error;
-  const { code, message } = error;
-  if (code === 'RUNTIME_TIMEOUT')
-    throw new ExecError('EXEC_TIMEOUT', `${argv[0]}: not over in time`, { argv, cause: error });
-  if (code === 'RUNTIME_CANCELLED')
-    throw new ExecError('EXEC_ABORTED', `${argv[0]}: given up`, { argv, cause: error });
-  if (/OCI runtime exec failed|failed to start exec/.test(message))
-    return { exitCode: codeOfFailure(message), output: `${readable(message)}\n` };
-  throw error;
 }

@@ -74,3 +74,13 @@ const unknownExitCode = 137;
 
 /** `sha256:…` of `docker.io/library/nginx@sha256:…`; an image that never was in a registry goes by its own. */
 export const digestOf = (imageRef: string): string => imageRef.slice(imageRef.indexOf('@') + 1);
+
+/** The container's first process on this machine, in what containerd and CRI-O tell beyond the CRI. */
+export function pidIn(info: Readonly<Record<string, string>>): number | undefined {
+  try {
+    const { pid } = JSON.parse(info.info ?? '{}') as { pid?: unknown };
+    return typeof pid === 'number' && pid > 1 ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
