@@ -32,7 +32,7 @@ const texts: ReadonlyArray<readonly [RegExp, Errno]> = [
   [/No such process/i, 'ESRCH'],
   [/Operation not permitted|Permission denied/i, 'EPERM'],
   [/Device or resource busy|target is busy/i, 'EBUSY'],
-  [/Operation not supported|Not supported|Unknown device type/i, 'EOPNOTSUPP'],
+  [/Operation not supported|Not supported|Unknown device type|qdisc kind is unknown/i, 'EOPNOTSUPP'],
   [/Cannot assign requested address|Address not found/i, 'EADDRNOTAVAIL'],
   [/No space left on device/i, 'ENOSPC'],
   [/Invalid argument|Invalid prefix|mtu (?:less|greater) than/i, 'EINVAL'],

@@ -4,6 +4,7 @@ import { isReady } from '../api/conditions.ts';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HttpClient } from '../api/http-client.ts';
+import type { Node } from '../api/types.ts';
 import { allSettledOrThrow } from '../exec/errors.ts';
 import { nodePaths } from '../kernel/paths.ts';
 import { runInside } from './lab.ts';
@@ -60,17 +61,29 @@ export async function allReady(plan: LabPlan, timeoutMs = startMs): Promise<void
       const ready = new Set(items.filter(isReady).map((node) => node.metadata.name));
       const missing = plan.machines.filter(({ name }) => !ready.has(name));
       if (missing.length === 0) return;
-      if (Date.now() > until) throw notReady(missing, timeoutMs);
+      if (Date.now() > until) throw notReady(missing, items, timeoutMs);
     }
   } finally {
     client.close();
   }
 }
 
-function notReady(missing: readonly LabMachine[], timeoutMs: number): LabError {
-  const names = missing.map(({ name }) => name).join(', ');
+function notReady(missing: readonly LabMachine[], nodes: readonly Node[], timeoutMs: number): LabError {
+  const told = missing.map(({ name }) => `${name} (${whyNotReady(findByName(nodes, name))})`).join(', ');
   const log = join(nodePaths(missing[0]!.root).logs, 'podwired.log');
-  return new LabError('LAB_NOT_READY', `not Ready after ${timeoutMs / 1000} s: ${names}; see ${log}`);
+  return new LabError('LAB_NOT_READY', `not Ready after ${timeoutMs / 1000} s: ${told}; see ${log}`);
+}
+
+const findByName = (nodes: readonly Node[], name: string): Node | undefined =>
+  nodes.find(({ metadata }) => metadata.name === name);
+
+/** What the Node itself says; the network comes first, for it is what a Node is not Ready by. Pure. */
+export function whyNotReady(node: Node | undefined): string {
+  if (node === undefined) return 'it has not joined';
+  const find = (type: string) => node.status?.conditions?.find((condition) => condition.type === type);
+  const network = find('NetworkUnavailable');
+  const said = network?.status === 'True' ? network : find('Ready');
+  return said?.message || 'it has not said anything yet';
 }
 
 /** A client of the lab's server, from the machine that runs the lab: its socket is a file below the server's folder. */

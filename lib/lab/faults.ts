@@ -26,7 +26,8 @@ export const noFaults: Faults = { cuts: [], impaired: {} };
 /** `partition A B …`: one machine alone is cut from all others, several from each other. */
 export function cut(faults: Faults, names: readonly string[], all: readonly string[]): Faults {
   const [only, ...more] = names;
-  if (only === undefined) throw new LabError('LAB_NO_NODE', 'partition: name one node, or two and more');
+  if (only === undefined || new Set(names).size < names.length)
+    throw new LabError('LAB_NO_NODE', 'partition: name one node, or two and more, each once');
   const others = more.length > 0 ? names : all;
   const from = more.length > 0 ? names : [only];
   const pairs = from.flatMap((a) => others.filter((b) => b !== a).map((b): Cut => (a < b ? [a, b] : [b, a])));
@@ -51,6 +52,8 @@ export function impair(faults: Faults, names: readonly string[], how: Impairment
 
 /** `1%`, `10mbit`, `20ms`. @throws LabError LAB_FAULT */
 export function parseImpairment(given: { loss?: string; rate?: string; delay?: string }): Impairment {
+  if (given.loss === undefined && given.rate === undefined && given.delay === undefined)
+    throw new LabError('LAB_FAULT', 'how bad? give --loss, --rate or --delay');
   const loss = given.loss === undefined ? undefined : /^(\d+(?:\.\d+)?)%?$/.exec(given.loss)?.[1];
   const delay = given.delay === undefined ? undefined : /^(\d+(?:\.\d+)?)(?:ms)?$/.exec(given.delay)?.[1];
   if (given.loss !== undefined && (loss === undefined || Number(loss) > 100))

@@ -1,14 +1,16 @@
 // A lab: machines made of namespaces on one machine, each a whole podwire node, joined by an underlay bridge.
 // Assumes root, and one command a lab at a time. Making and ending machines goes side by side; costs grow with machines.
 import { rmSync } from 'node:fs';
-import { allSettledOrThrow, settleAll } from '../exec/errors.ts';
+import { join } from 'node:path';
+import { allSettledOrThrow, ExecError, settleAll } from '../exec/errors.ts';
 import { run } from '../exec/exec.ts';
 import { detectCgroups, killCgroup, prepareCgroups, removeCgroup } from '../kernel/cgroup.ts';
+import { withFileLock } from '../kernel/flock.ts';
 import { unmountAll } from '../kernel/mount.ts';
 import { nodePaths } from '../kernel/paths.ts';
 import type { Faults } from './faults.ts';
 import { boot, holderOf, inside, powerOff } from './machine.ts';
-import { type LabMachine, type LabPlan, type LabSpec, planLab } from './plan.ts';
+import { LabError, type LabMachine, type LabPlan, type LabSpec, planLab } from './plan.ts';
 import { createRecord, readLab, removeRecord, writeRecord } from './record.ts';
 import { applyFaults, makeUnderlay, removeUnderlay, resetMachine } from './underlay.ts';
 
@@ -64,7 +66,7 @@ export async function restartMachine(plan: LabPlan, machine: LabMachine, init: I
   await powerOff(machine);
   await clear(machine);
   rmSync(nodePaths(machine.root).run, { recursive: true, force: true });
-  await resetMachine(plan, machine);
+  await resetMachine(plan, machine, readLab(plan.spec.name).faults);
   await boot(machine, init);
 }
 
@@ -73,25 +75,34 @@ export async function changeFaults(
   name: string,
   change: (faults: Faults, plan: LabPlan) => Faults,
 ): Promise<Faults> {
-  const { plan, faults } = readLab(name);
-  const next = change(faults, plan);
-  await applyFaults(plan, faults, next);
-  writeRecord(plan, next);
-  return next;
+  const { folder } = readLab(name).plan;
+  return withFileLock(join(folder, 'lock'), async () => {
+    const { plan, faults } = readLab(name);
+    const next = change(faults, plan);
+    await applyFaults(plan, faults, next);
+    writeRecord(plan, next);
+    return next;
+  });
 }
 
-/** Runs a program inside a machine. @throws ExecError, LabError LAB_DOWN */
+/** Runs a program inside a machine. @throws LabError LAB_DOWN, LAB_COMMAND with what it said; ExecError */
 export async function runInside(
   machine: LabMachine,
   argv: readonly [string, ...string[]],
   options: { timeoutMs?: number } = {},
 ): Promise<string> {
-  const { stdout } = await run({
-    argv: inside(machine, argv),
-    env: { PODWIRE_ROOT: machine.root },
-    ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
-  });
-  return stdout;
+  try {
+    const { stdout } = await run({
+      argv: inside(machine, argv),
+      env: { PODWIRE_ROOT: machine.root },
+      ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
+    });
+    return stdout;
+  } catch (error) {
+    const said = error instanceof ExecError && error.code === 'EXEC_FAILED' ? error.stderr.trim() : '';
+    if (said === '') throw error;
+    throw new LabError('LAB_COMMAND', `${machine.name}: ${said.replace(/^error: /, '')}`, { cause: error });
+  }
 }
 
 export const isUp = (machine: LabMachine): boolean => holderOf(machine) !== undefined;

@@ -48,6 +48,8 @@ export const bridge = 'underlay';
 
 /** @throws LabError LAB_NAME: names become paths and names of links */
 export function checkLabName(name: string): string {
+  if (/-node\d+$/.test(name))
+    throw new LabError('LAB_NAME', `lab ${JSON.stringify(name)}: machines of other labs are named so`);
   if (/^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$/.test(name)) return name;
   throw new LabError(
     'LAB_NAME',
@@ -86,6 +88,10 @@ export function planLab(spec: LabSpec): LabPlan {
     machines,
   };
 }
+
+/** Whether a network namespace is that of the lab's bridge, or of one of its machines, however many it was to have. Pure. */
+export const isOwnNetns = ({ netns }: LabPlan, name: string): boolean =>
+  name === netns || (name.startsWith(netns) && /^-node\d+$/.test(name.slice(netns.length)));
 
 function underlayPrefix(cidr: string): string {
   const match = /^((?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3})0\/24$/.exec(cidr);

@@ -1,5 +1,5 @@
 // What is known of a lab between two commands: one file, written before anything is made and removed last.
-// Assumes one command at a time a lab (a lock sees to it). A few hundred bytes.
+// Assumes one command at a time a lab; those that change faults wait for one another. A few hundred bytes.
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere, replaceFile } from '../kernel/files.ts';

@@ -8,7 +8,15 @@ import { deleteNetns, listNetns } from '../kernel/netns.ts';
 import { nftApply } from '../kernel/nftables.ts';
 import { tbfWords, tcBatch } from '../kernel/tc.ts';
 import { type Faults, faultTable, type Impairment } from './faults.ts';
-import { bridgeLines, cableLines, LabError, type LabMachine, type LabPlan, machineLines } from './plan.ts';
+import {
+  bridgeLines,
+  cableLines,
+  isOwnNetns,
+  LabError,
+  type LabMachine,
+  type LabPlan,
+  machineLines,
+} from './plan.ts';
 
 /** @throws KernelError, LabError LAB_UNDERLAY where the range is in use on this machine */
 export async function makeUnderlay(plan: LabPlan): Promise<void> {
@@ -25,13 +33,14 @@ export async function makeUnderlay(plan: LabPlan): Promise<void> {
 const connect = (plan: LabPlan, machine: LabMachine): Promise<unknown> =>
   ipBatch(machineLines(plan, machine), { netns: machine.netns });
 
-/** A power cut took no link away: the machine's namespace is the lab's. What podwire made in it goes. */
-export async function resetMachine(plan: LabPlan, machine: LabMachine): Promise<void> {
+/** A power cut took no link away: the machine's namespace is the lab's. What podwire made in it goes; a bad cable stays bad. */
+export async function resetMachine(plan: LabPlan, machine: LabMachine, faults: Faults): Promise<void> {
   await deleteNetns(machine.netns); // takes the cable along, and every link, route and table
   await ipBatch([`netns add ${machine.netns}`]);
   await waitForPort(plan, machine);
   await ipBatch(cableLines(plan, machine), { netns: plan.netns });
   await connect(plan, machine);
+  await setQdiscs(plan, [machine.port], faults);
 }
 
 /** The kernel ends a namespace behind our back; until then the cable's other end has its name. */
@@ -60,30 +69,36 @@ async function refuseTakenRange({ spec }: LabPlan): Promise<void> {
     );
 }
 
-/** Makes the faults those that are asked for. @throws LabError LAB_NETEM where the kernel cannot delay */
+/** Makes the faults those that are asked for; what fails changes nothing. @throws LabError LAB_NETEM where the kernel cannot delay */
 export async function applyFaults(plan: LabPlan, before: Faults, next: Faults): Promise<void> {
-  const { netns } = plan;
-  await nftApply(faultTable(next), { netns });
-  for (const { port } of plan.machines) {
-    const [was, now] = [qdisc(before.impaired[port]), qdisc(next.impaired[port])];
-    if (was === now) continue;
-    if (was !== undefined) await tcBatch([`qdisc del dev ${port} root`], { netns });
-    if (now !== undefined) await addQdisc(plan, port, now);
-  }
+  const differs = ({ port }: LabMachine): boolean =>
+    qdisc(before.impaired[port]) !== qdisc(next.impaired[port]);
+  const ports = plan.machines.filter(differs).map(({ port }) => port);
+  await setQdiscs(plan, ports, next);
+  await nftApply(faultTable(next), { netns: plan.netns });
 }
 
-async function addQdisc({ netns }: LabPlan, port: string, words: string): Promise<void> {
+/** Whatever the ports had before. */
+async function setQdiscs({ netns }: LabPlan, ports: readonly string[], faults: Faults): Promise<void> {
+  const lines = ports.flatMap((port) => qdiscLines(port, faults.impaired[port]));
   try {
-    await tcBatch([`qdisc add dev ${port} root ${words}`], { netns });
+    await tcBatch(lines, { netns });
   } catch (error) {
     const lacks = error instanceof KernelError && ['ENOENT', 'EOPNOTSUPP'].includes(error.code);
-    if (!lacks || !words.startsWith('netem')) throw error;
+    if (!lacks || !error.what.includes(' netem ')) throw error;
     throw new LabError(
       'LAB_NETEM',
       '--delay: this kernel has no netem (module sch_netem); --loss and --rate work without it',
       { cause: error },
     );
   }
+}
+
+/** `replace` takes the place of any kind; one that may be there or not is deleted by putting one there first. Pure. */
+export function qdiscLines(port: string, how: Impairment | undefined): string[] {
+  const words = qdisc(how);
+  if (words !== undefined) return [`qdisc replace dev ${port} root ${words}`];
+  return [`qdisc replace dev ${port} root pfifo`, `qdisc del dev ${port} root`];
 }
 
 /** What goes to a machine is slowed on its port. Pure. */
@@ -95,7 +110,7 @@ function qdisc(how: Impairment | undefined): string | undefined {
 
 /** Takes all of it away, also what a cut-off `up` left. Repeatable; tries everything. */
 export async function removeUnderlay(plan: LabPlan): Promise<void> {
-  const own = (name: string): boolean => name === plan.netns || name.startsWith(`${plan.netns}-node`);
+  const own = (name: string): boolean => isOwnNetns(plan, name);
   await settleAll('remove the underlay', [
     ...listNetns()
       .filter(own)

@@ -1,7 +1,8 @@
 // A flat Pod network over several machines: every pair, both families, http and udp, small and large, real source addresses;
 // flows that outlive whatever happens to other nodes; healing. The machines are a lab's (lib/lab): real podwired, real kernel.
 import t from 'tap';
-import { cut, heal } from '../../lib/lab/faults.ts';
+import { run } from '../../lib/exec/exec.ts';
+import { cut, heal, impair } from '../../lib/lab/faults.ts';
 import { asker, faultsFrom, ipsOf, onNode, server, startFlow, untilEveryPair } from './flat-network.ts';
 import { isRunning, sleep } from '../e2e/harness.ts';
 import { startLab } from './lab.ts';
@@ -94,6 +95,7 @@ t.test('what happens to one node breaks no flow between others', async (t) => {
   const healed = await untilEveryPair(lab, pods, 5000);
   t.pass(`every pair works again ${healed} ms after healing`);
 
+  await lab.faults((faults) => impair(faults, ['node3'], { rate: 100_000_000 }));
   await lab.powerOff('node3');
   await goesOn('node3 lost its power');
   await lab.reboot('node3');
@@ -101,4 +103,13 @@ t.test('what happens to one node breaks no flow between others', async (t) => {
   const rebooted = await untilEveryPair(lab, [pods[0]!, pods[1]!, again!], 10_000);
   t.pass(`node3 is back, its Pod too: every pair ${rebooted} ms later`);
   await goesOn('node3 came back');
+
+  const cable = async (): Promise<string> =>
+    (await run({ argv: ['tc', '-n', lab.plan.netns, 'qdisc', 'show', 'dev', 'node3'] })).stdout;
+  t.match(await cable(), /tbf.* rate 100Mbit/, 'its cable is as bad as it was');
+  await lab
+    .faults((faults) => impair(faults, ['node3'], { delayMs: 1 }))
+    .catch((error) => t.equal(error.code, 'LAB_NETEM', 'a kernel without netem'));
+  await lab.faults((faults) => heal(faults, ['node3']));
+  t.notMatch(await cable(), /tbf|netem|pfifo/, 'and good again');
 });

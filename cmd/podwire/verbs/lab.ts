@@ -2,6 +2,7 @@
 // Assumes root. Each command reads the lab's record and writes it again; the lab itself is what the kernel has.
 import { isReady } from '../../../lib/api/conditions.ts';
 import { join } from 'node:path';
+import { run } from '../../../lib/exec/exec.ts';
 import { findProgram } from '../../../lib/exec/find-program.ts';
 import { allReady, labClient, startAgain, startCluster } from '../../../lib/lab/cluster.ts';
 import { cut, type Faults, heal, impair, parseImpairment } from '../../../lib/lab/faults.ts';
@@ -208,10 +209,20 @@ export async function runLabKill(
   const { plan } = readLab(name);
   for (const node of nodes) {
     const machine = findMachine(plan, node);
-    if (daemon) await runInside(machine, ['pkill', '-KILL', '-f', 'podwired.mjs']);
-    else await powerOff(machine);
-    context.out(`${node}: ${daemon ? 'podwired is killed; its Pods go on' : 'the power is cut'}\n`);
+    context.out(`${node}: ${daemon ? await killDaemon(machine) : await cutPower(machine)}\n`);
   }
+}
+
+async function killDaemon(machine: LabMachine): Promise<string> {
+  const argv = inside(machine, ['pkill', '-KILL', '-f', 'podwired.mjs']);
+  const { exitCode } = await run({ argv, okCodes: [0, 1] }); // 1: there is none, pkill(1)
+  return exitCode === 0 ? 'podwired is killed; its Pods go on' : 'podwired does not run';
+}
+
+async function cutPower(machine: LabMachine): Promise<string> {
+  if (!isUp(machine)) return 'it is down already';
+  await powerOff(machine);
+  return 'the power is cut';
 }
 
 export async function runLabRestart(
@@ -222,8 +233,14 @@ export async function runLabRestart(
   const { plan } = readLab(name);
   const init = initArgv();
   await Promise.all(nodes.map((node) => restart(plan, findMachine(plan, node), daemon ? undefined : init)));
-  await allReady({ ...plan, machines: [plan.machines[0]!, ...nodes.map((node) => findMachine(plan, node))] });
-  context.out(`${nodes.join(', ')}: Ready again\n`);
+  const started = nodes.join(', ');
+  const server = plan.machines[0]!;
+  if (!nodes.includes(server.name) && (await readyNodes(plan)) === undefined)
+    return context.out(
+      `${started}: started; ${server.name}, the server, does not answer: Ready once it does\n`,
+    );
+  await allReady({ ...plan, machines: [server, ...nodes.map((node) => findMachine(plan, node))] });
+  context.out(`${started}: Ready again\n`);
 }
 
 /** A boot, or without `init` only of the daemon. */

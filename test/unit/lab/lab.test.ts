@@ -8,7 +8,17 @@ import {
   noFaults,
   parseImpairment,
 } from '../../../lib/lab/faults.ts';
-import { bridgeLines, cableLines, findMachine, machineLines, planLab } from '../../../lib/lab/plan.ts';
+import {
+  bridgeLines,
+  cableLines,
+  findMachine,
+  isOwnNetns,
+  machineLines,
+  planLab,
+} from '../../../lib/lab/plan.ts';
+import { qdiscLines } from '../../../lib/lab/underlay.ts';
+import { whyNotReady } from '../../../lib/lab/cluster.ts';
+import type { Node } from '../../../lib/api/types.ts';
 import { faultsOf } from '../../../cmd/podwire/verbs/lab.ts';
 
 const spec = { name: 'lab', nodes: 2, underlay: '172.30.229.0/24', mtu: 1500 };
@@ -58,6 +68,7 @@ t.test('the lines that make it', async (t) => {
 
 const wrong: [string, object, RegExp][] = [
   ['a climbing name', { name: '../x' }, /lower case letters/],
+  ["a name that another lab's machine has", { name: 'lab-node1' }, /machines of other labs/],
   ['a long name', { name: 'a'.repeat(21) }, /at most 20/],
   ['no nodes', { nodes: 0 }, /1 to 200/],
   ['half a node', { nodes: 1.5 }, /whole number/],
@@ -80,7 +91,8 @@ t.test('partitions', async (t) => {
   t.strictSame(cut(pair, ['node2', 'node1'], all), pair, 'a pair is cut once');
   t.strictSame(heal(pair, ['node3']).cuts, [['node1', 'node2']]);
   t.strictSame(heal(pair, []), noFaults);
-  t.throws(() => cut(noFaults, [], all), { code: 'LAB_NO_NODE' });
+  for (const names of [[], ['node1', 'node1']])
+    t.throws(() => cut(noFaults, names, all), { code: 'LAB_NO_NODE' }, `cut ${names}`);
   t.equal(
     faultTable(cut(noFaults, ['node1', 'node2'], all)),
     [
@@ -104,7 +116,7 @@ t.test('bad cables', async (t) => {
     delayMs: 20,
     rate: 10_000_000,
   });
-  for (const given of [{ loss: '101' }, { loss: 'x' }, { rate: '5' }, { rate: '1bit' }, { delay: '-1' }])
+  for (const given of [{ loss: '101' }, { loss: 'x' }, { rate: '5' }, { rate: '1bit' }, { delay: '-1' }, {}])
     t.throws(() => parseImpairment(given), { code: 'LAB_FAULT' }, JSON.stringify(given));
   const faults: Faults = impair(impair(noFaults, ['node1'], { lossPercent: 1 }), ['node1'], {
     rate: 1_000_000,
@@ -113,4 +125,34 @@ t.test('bad cables', async (t) => {
   t.equal(faultsOf(faults, 'node1'), 'loss 1%; rate 1000kbit');
   t.equal(faultsOf(cut(faults, ['node1', 'node2'], []), 'node2'), 'cut from node1');
   t.equal(faultsOf(faults, 'node2'), '-');
+});
+
+t.test('a cable is made slow whatever it was, and good whether it was slow or not', async (t) => {
+  const delayed = { delayMs: 20, rate: 1_000_000 };
+  t.strictSame(qdiscLines('node2', delayed), [
+    'qdisc replace dev node2 root netem delay 20ms rate 1000000bit',
+  ]);
+  t.match(qdiscLines('node2', { rate: 1_000_000 }), [/^qdisc replace dev node2 root tbf rate 1000000bit /]);
+  const good = ['qdisc replace dev node2 root pfifo', 'qdisc del dev node2 root'];
+  t.strictSame(qdiscLines('node2', undefined), good);
+  t.strictSame(qdiscLines('node2', { lossPercent: 1 }), good, 'packets are lost by nftables');
+});
+
+t.test("one lab's namespaces are not another's", async (t) => {
+  const plan = planLab(spec);
+  for (const name of ['pwlab-lab', 'pwlab-lab-node1', 'pwlab-lab-node200'])
+    t.ok(isOwnNetns(plan, name), name);
+  for (const name of ['pwlab-lab2', 'pwlab-lab-nodex', 'pwlab-lab-node1-b', 'pwlab-other-node1'])
+    t.notOk(isOwnNetns(plan, name), name);
+});
+
+t.test('why a node is not Ready, by what it says', async (t) => {
+  const node = (...conditions: object[]): Node =>
+    ({ metadata: { name: 'node2' }, status: { conditions } }) as unknown as Node;
+  const ready = { type: 'Ready', status: 'False', message: 'no CNI' };
+  const noSubnet = { type: 'NetworkUnavailable', status: 'True', message: 'no subnet is free' };
+  t.equal(whyNotReady(node(ready, { ...noSubnet, status: 'False' })), 'no CNI');
+  t.equal(whyNotReady(node(ready, noSubnet)), 'no subnet is free');
+  t.equal(whyNotReady(node()), 'it has not said anything yet');
+  t.equal(whyNotReady(undefined), 'it has not joined');
 });
