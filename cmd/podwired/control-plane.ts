@@ -53,7 +53,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       restrictNodes,
       admitDefaultTolerations(tolerationSeconds(flags)),
       admitNodeAddress(options.ranges),
-      admitNodeSubnets(() => ({ client: registry, ipam })),
+      admitNodeSubnets(() => ({ client: registry, ipam, services: options.ranges.services })),
       (request) => controllers?.scheduler.admit(request),
     ],
     isServed: (name) => hasNode(registry, name),

@@ -112,11 +112,11 @@ export function hostFault(
     const range = cidr && named.find((each) => overlap(each.cidr, cidr));
     if (!cidr || !range) continue;
     const net = formatCidr({ ip: networkOf(cidr), length: cidr.length });
-    const subject = contains(range.cidr, cidr.ip)
-      ? `the machine's address ${address}`
-      : `the network ${net}, which the machine is on`;
     const on = device === undefined ? '' : ` (${device})`;
-    return `${subject}${on}, overlaps the cluster's ${range.what} ${formatCidr(range.cidr)}: give the cluster another one with ${range.flag}`;
+    const subject = contains(range.cidr, cidr.ip)
+      ? `the machine's address ${address}${on}`
+      : `the network ${net}, which the machine is on${on},`;
+    return `${subject} overlaps the cluster's ${range.what} ${formatCidr(range.cidr)}: give the cluster another one with ${range.flag}`;
   }
   return undefined;
 }

@@ -15,7 +15,7 @@ import type { ConfigMap, Node } from '../api/types.ts';
 import { type Cidr, contains, formatCidr, parseCidr, parseIp } from '../cni/address.ts';
 import { messageOf } from '../exec/errors.ts';
 import { parsePodCidr } from '../node-network/conflist.ts';
-import type { NodeRange } from './cluster-ranges.ts';
+import { type NodeRange, refuseServiceRange } from './cluster-ranges.ts';
 import {
   type FullRange,
   holderOf,
@@ -153,21 +153,29 @@ function reservationsOf(nodes: readonly Node[]): Map<string, Reservation> {
   );
 }
 
+/** What a Node's subnets are judged by. */
+export interface SubnetJudge {
+  readonly client: Client;
+  readonly ipam: NodeIpam;
+  readonly services: readonly Cidr[];
+}
+
 /**
  * Admission of Nodes: reserves the subnets before the Node is written. When a range is full the Node is created
  * without, and node-ipam-loop.ts gives it one as soon as one is free. `late` gives what needs the registry that asks.
  */
 export const admitNodeSubnets =
-  (late: () => { readonly client: Client; readonly ipam: NodeIpam }): Admit =>
+  (late: () => SubnetJudge): Admit =>
   async ({ operation, resource, object, old, dryRun }) => {
     if (resource !== 'nodes' || dryRun) return;
     const node = object as Node;
     const wanted = node.spec?.podCIDRs ?? (node.spec?.podCIDR ? [node.spec.podCIDR] : []);
-    const { client, ipam } = late();
+    const judge = late();
+    const { client, ipam } = judge;
     if (operation === 'UPDATE') {
       const before = (old as Node).spec?.podCIDRs ?? [];
       if (wanted.length === 0 || wanted.join() === before.join()) return;
-      await checkByHand(client, node, wanted);
+      await checkByHand(judge, node, wanted);
       await ipam.occupy(node.metadata, wanted);
       return;
     }
@@ -175,7 +183,7 @@ export const admitNodeSubnets =
     const { name } = node.metadata;
     if (dnsSubdomainFault(name) || (await isThere(client, name))) return;
     if (wanted.length > 0) {
-      await checkByHand(client, node, wanted);
+      await checkByHand(judge, node, wanted);
       await ipam.occupy(node.metadata, wanted);
       setSubnets(node, wanted);
       return;
@@ -185,12 +193,16 @@ export const admitNodeSubnets =
   };
 
 /**
- * All nodes send what is for a subnet to its node: one with the machines' own addresses in it would cut them off, or have
- * their traffic. @throws ApiError BadRequest, Conflict
+ * All nodes send what is for a subnet to its node: one with the machines' own addresses in it, or Services', would cut them
+ * off, or have their traffic. @throws ApiError BadRequest, Conflict
  */
-async function checkByHand(client: Client, node: Node, wanted: readonly string[]): Promise<void> {
+async function checkByHand(
+  { client, services }: SubnetJudge,
+  node: Node,
+  wanted: readonly string[],
+): Promise<void> {
   const who = `node ${JSON.stringify(node.metadata.name)}`;
-  const subnets = parseByHand(who, wanted);
+  const subnets = parseByHand(who, wanted, services);
   for (const { metadata, status } of [node, ...(await client.list('nodes')).items])
     for (const { type, address } of status?.addresses ?? []) {
       const ip = type === 'InternalIP' ? parseIp(address) : undefined;
@@ -203,9 +215,11 @@ async function checkByHand(client: Client, node: Node, wanted: readonly string[]
     }
 }
 
-function parseByHand(who: string, wanted: readonly string[]): Cidr[] {
+function parseByHand(who: string, wanted: readonly string[], services: readonly Cidr[]): Cidr[] {
   try {
-    return parsePodCidr(wanted.join()).flatMap((text) => parseCidr(text) ?? []);
+    const subnets = parsePodCidr(wanted.join()).flatMap((text) => parseCidr(text) ?? []);
+    for (const subnet of subnets) refuseServiceRange('--pod-cidr', subnet, services);
+    return subnets;
   } catch (error) {
     throw new ApiError('BadRequest', `${who}: ${messageOf(error)}`);
   }

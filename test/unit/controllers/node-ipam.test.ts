@@ -22,10 +22,10 @@ interface Server {
 
 /** A server over a store that others may share. */
 async function server(store: Store, clusterCidr = '10.244.0.0/16'): Promise<Server> {
-  const { pods } = clusterRanges({ ...rangeDefaults, clusterCidr });
+  const { pods, services } = clusterRanges({ ...rangeDefaults, clusterCidr });
   const registry: Registry = new Registry({
     store,
-    admit: [admitNodeSubnets(() => ({ client: registry, ipam }))],
+    admit: [admitNodeSubnets(() => ({ client: registry, ipam, services }))],
   });
   const ipam = new NodeIpam(registry, pods);
   await registry.start();
@@ -89,6 +89,7 @@ t.test('a Node has its subnet when it is created; given by hand it is kept', asy
     ['10.9.0.1/24', 'BadRequest', /"d": .*did you mean 10\.9\.0\.0\/24/],
     ['anything', 'BadRequest', /expected a network/],
     ['127.0.0.0/8', 'BadRequest', /loopback/],
+    ['10.96.4.0/24', 'BadRequest', /--pod-cidr 10\.96\.4\.0\/24 overlaps --service-cidr 10\.96\.0\.0\/12/],
   ] as const)
     await t.rejects(join(registry, 'd', { podCIDRs: [wanted] }), { code, message }, wanted);
   await registry.patch('nodes', { name: 'b' }, { spec: { podCIDRs: ['10.9.0.0/24'] } });

@@ -39,7 +39,7 @@ for (const { name, hosts, fault } of [
     name: 'address in the Pod range',
     hosts: [host('192.168.1.7/24', 'eth0'), host('10.244.9.1/24', 'eth1')],
     fault:
-      "the machine's address 10.244.9.1/24 (eth1), overlaps the cluster's Pod range 10.244.0.0/16: give the cluster another one with --cluster-cidr",
+      "the machine's address 10.244.9.1/24 (eth1) overlaps the cluster's Pod range 10.244.0.0/16: give the cluster another one with --cluster-cidr",
   },
   {
     name: 'network around the Service range',
@@ -51,7 +51,7 @@ for (const { name, hosts, fault } of [
     name: 'an address alone, in the Service range',
     hosts: [host('10.100.0.1')],
     fault:
-      "the machine's address 10.100.0.1, overlaps the cluster's Service range 10.96.0.0/12: give the cluster another one with --service-cidr",
+      "the machine's address 10.100.0.1 overlaps the cluster's Service range 10.96.0.0/12: give the cluster another one with --service-cidr",
   },
   { name: "podwire's own bridge", hosts: [host('10.244.0.1/24', 'podwire0')], fault: undefined },
   { name: 'another family', hosts: [host('fd00:10:244::1/64', 'eth0')], fault: undefined },
