@@ -22,6 +22,7 @@ import {
   type Membership,
   readCredentials,
   readMembership,
+  servingFirst,
   writeCredentials,
   writeMembership,
 } from '../../lib/pki/membership.ts';
@@ -214,7 +215,8 @@ function isClockFault(error: unknown): boolean {
 }
 
 async function refreshSettings(client: HttpClient, cluster: Cluster): Promise<void> {
-  const settings = await client.request<Settings>('GET', '/podwire/v1/cluster');
+  const told = await client.request<Settings>('GET', '/podwire/v1/cluster');
+  const settings = { ...told, servers: servingFirst(told.servers, client.server) };
   if (JSON.stringify(settings) === JSON.stringify(cluster.membership.settings)) return;
   remember(cluster, { ...cluster.membership, settings });
 }

@@ -47,6 +47,11 @@ export class HttpClient implements Client {
     this.#transport = new HttpTransport(target);
   }
 
+  /** Of several servers the one that is asked now. */
+  get server(): string | undefined {
+    return this.#transport.server;
+  }
+
   get<R extends Resource>(resource: R, key: ObjectKey): Promise<Kinds[R]> {
     return this.request('GET', objectPath(resource, key));
   }

@@ -61,6 +61,11 @@ export class HttpTransport {
     this.#target = target;
   }
 
+  /** The server that is asked, of several; undefined before the first request. */
+  get server(): string | undefined {
+    return this.#current;
+  }
+
   /** Resolves with the answer's head when it is a success. @throws ApiError for any other, and when nobody answers. */
   async open(request: HttpRequest): Promise<IncomingMessage> {
     const response = await this.#sendToAny(request);

@@ -41,6 +41,13 @@ export function writeMembership(folder: string, membership: Membership<unknown>)
   replaceFile(files(folder).record, JSON.stringify(membership));
 }
 
+/**
+ * Who answered stays known, and is asked first: what servers say of their addresses may be what a person mistyped
+ * (--advertise-address), or where no way leads to from here. Pure.
+ */
+export const servingFirst = (servers: readonly string[], serving: string | undefined): readonly string[] =>
+  serving === undefined ? servers : [serving, ...servers.filter((one) => one !== serving)];
+
 /** The machine keeps its id: who joins again with the same name is the same. */
 export function forgetMembership(folder: string): void {
   const { record, node, ca } = files(folder);

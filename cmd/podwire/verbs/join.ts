@@ -24,8 +24,7 @@ export async function runJoin(context: Context, text: string, flags: DaemonFlags
     podCidrs: flags.podCidr?.split(','),
   });
   const { address, server, settings, credentials } = joined;
-  // The server that answered first is asked first.
-  const servers = [server, ...settings.servers.filter((one) => one !== server)];
+  const servers = membership.servingFirst(settings.servers, server);
   membership.writeCredentials(pki, credentials);
   membership.writeMembership(pki, { name, address, settings: { ...settings, servers } });
   context.out(`joined the cluster of ${server} as node "${name}" at ${address}\n`);

@@ -15,6 +15,7 @@ import {
   validityOf,
 } from '../../../lib/pki/certificate.ts';
 import { readKeyPair, writeKeyPair } from '../../../lib/pki/files.ts';
+import { servingFirst } from '../../../lib/pki/membership.ts';
 import {
   createCa,
   createRequest,
@@ -162,3 +163,13 @@ t.test('files', async (t) => {
   writeFileSync(path, ca.cert);
   t.throws(() => readKeyPair(path), PkiError);
 });
+
+t.test(
+  'the server that answered is kept and asked first, whatever servers say of their addresses',
+  async (t) => {
+    const told = ['10.0.0.1:6443', '10.0.0.2:6443'];
+    t.strictSame(servingFirst(told, '10.0.0.2:6443'), ['10.0.0.2:6443', '10.0.0.1:6443']);
+    t.strictSame(servingFirst(told, '10.0.0.9:6443'), ['10.0.0.9:6443', ...told], 'none of them says so');
+    t.strictSame(servingFirst(told, undefined), told);
+  },
+);
