@@ -32,6 +32,12 @@ function atLeastTwo(text: string): number {
   return Number(text);
 }
 
+/** 0: any that is free. */
+function port(text: string): number {
+  if (positive(text) > 65_535) throw new InvalidArgumentError('expected a port, at most 65535');
+  return Number(text);
+}
+
 function sizeQuantity(text: string): string {
   if (!isQuantity(text) || quantityValue(text) < 1)
     throw new InvalidArgumentError('expected a size such as 10Mi');
@@ -138,7 +144,7 @@ const program = new Command('podwired')
   .option(
     '--node-port <port>',
     "this node's TLS port, where servers ask for logs and exec",
-    positive,
+    port,
     defaultNodePort,
   )
   .addOption(
