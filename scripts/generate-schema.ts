@@ -35,6 +35,7 @@ const entryPoints = [
     join(models, 'v1', `${kind}.d.ts`),
   ),
   join(models, 'coordination.k8s.io/v1/Lease.d.ts'),
+  join(models, 'policy/v1/Eviction.d.ts'),
   join(machinery, 'apis/meta/v1/DeleteOptions.d.ts'),
 ];
 

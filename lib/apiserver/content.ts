@@ -32,6 +32,15 @@ export function addParsers(app: FastifyInstance): void {
   app.addContentTypeParser(yamlTypes, { parseAs: 'string' }, async (_request: FastifyRequest, text: string) =>
     parseYaml(text),
   );
+  app.addContentTypeParser(
+    'application/vnd.kubernetes.protobuf',
+    { parseAs: 'buffer' },
+    async (_request: FastifyRequest, body: Buffer) => {
+      if (body.length === 0) return undefined;
+      const { decodeProtobuf } = await import('../api/protobuf.ts');
+      return decodeProtobuf(body);
+    },
+  );
 }
 
 function parseJson(text: string): unknown {

@@ -70,7 +70,8 @@ const namespaces: Strategy<Namespace> = {
   statusType: 'NamespaceStatus',
   countsGenerations: false,
   setDefaults(namespace) {
-    namespace.spec ??= { finalizers: ['kubernetes'] };
+    namespace.spec ??= {};
+    namespace.spec.finalizers ??= ['kubernetes'];
     if (namespace.metadata.name)
       namespace.metadata.labels = {
         ...namespace.metadata.labels,

@@ -239,6 +239,43 @@ t.test('every failure is a Status', async (t) => {
   t.equal((await call(socket, 'GET', pods)).json.items.length, 0, 'and a dry run left nothing');
 });
 
+t.test('protobuf, as kubectl create and drain send it', async (t) => {
+  const { socket, close } = await startServer({ admit: onNode });
+  t.teardown(close);
+  const field = (number: number, value: string): string =>
+    String.fromCharCode((number << 3) | 2, value.length) + value;
+  const body = (apiVersion: string, kind: string, raw: string): string =>
+    `k8s\0${field(1, field(1, apiVersion) + field(2, kind))}${field(2, raw)}`;
+  const headers = { 'content-type': 'application/vnd.kubernetes.protobuf' };
+  const metadata = field(1, field(1, 'web'));
+  const secrets = '/api/v1/namespaces/default/secrets';
+  const secret = body('v1', 'Secret', metadata + field(2, field(1, 'key') + field(2, 'value')));
+  t.match(await call(socket, 'POST', secrets, { body: secret, headers }), {
+    code: 201,
+    json: { metadata: { name: 'web', namespace: 'default' }, data: { key: 'dmFsdWU=' }, type: 'Opaque' },
+  });
+  t.match(await call(socket, 'POST', pods, { body: secret, headers }), {
+    code: 400,
+    json: { message: /Kind=Secret in the body does not match/ },
+  });
+  t.match(await call(socket, 'POST', secrets, { body: 'k8s', headers }), {
+    code: 400,
+    json: { message: /not protobuf/ },
+  });
+  const namespace = body('v1', 'Namespace', metadata + field(2, ''));
+  t.match(await call(socket, 'POST', '/api/v1/namespaces', { body: namespace, headers }), {
+    code: 201,
+    json: { spec: { finalizers: ['kubernetes'] } },
+  });
+  await call(socket, 'POST', pods, { body: JSON.stringify(manifest('web')), headers: json });
+  const eviction = body('policy/v1', 'Eviction', metadata);
+  t.match(await call(socket, 'POST', `${pods}/web/eviction`, { body: eviction, headers }), { code: 201 });
+  t.ok((await call(socket, 'GET', `${pods}/web`)).json.metadata.deletionTimestamp);
+  const options = body('v1', 'DeleteOptions', '\x08\0');
+  t.match(await call(socket, 'DELETE', `${pods}/web`, { body: options, headers }), { code: 200 });
+  t.equal((await call(socket, 'GET', `${pods}/web`)).code, 404, 'gracePeriodSeconds 0 is meant');
+});
+
 t.test('YAML, Tables, lists', async (t) => {
   const { socket, close } = await startServer({ admit: onNode });
   t.teardown(close);
