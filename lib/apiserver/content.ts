@@ -21,14 +21,16 @@ export const jsonText = (request: FastifyRequest): string => texts.get(request) 
 /** Replaces the framework's parsers: a body that cannot be read is a Status, too. */
 export function addParsers(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(
-    jsonTypes,
-    { parseAs: 'string' },
-    async (request: FastifyRequest, text: string) => {
-      texts.set(request, text);
-      return parseJson(text);
-    },
-  );
+  const readJson = async (request: FastifyRequest, text: string): Promise<unknown> => {
+    texts.set(request, text);
+    return parseJson(text);
+  };
+  app.addContentTypeParser(jsonTypes, { parseAs: 'string' }, readJson);
+  // Who says nothing means JSON: kubectl before 1.24 does so.
+  app.addContentTypeParser('*', { parseAs: 'string' }, async (request: FastifyRequest, text: string) => {
+    if (request.headers['content-type']) throw unreadable();
+    return readJson(request, text);
+  });
   app.addContentTypeParser(yamlTypes, { parseAs: 'string' }, async (_request: FastifyRequest, text: string) =>
     parseYaml(text),
   );
@@ -76,6 +78,9 @@ export function sendJson(reply: FastifyReply, code: number, body: unknown): Fast
   return reply.code(code).type('application/json').send(JSON.stringify(body));
 }
 
+const unreadable = (): ApiError =>
+  new ApiError('UnsupportedMediaType', `send the body as ${[...jsonTypes, yamlTypes[0]].join(', ')}`);
+
 /** Any failure as an ApiError: the framework's own, and what nobody expected. */
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
@@ -87,11 +92,7 @@ export function toApiError(error: unknown): ApiError {
       'RequestEntityTooLarge',
       'the body is larger than this path takes (3 MiB for objects)',
     );
-  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
-    return new ApiError(
-      'UnsupportedMediaType',
-      `send the body as ${[...jsonTypes, yamlTypes[0]].join(', ')}`,
-    );
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return unreadable();
   const status = (error as { statusCode?: unknown }).statusCode;
   if (typeof status === 'number' && status >= 400 && status < 500)
     return new ApiError('BadRequest', messageOf(error));

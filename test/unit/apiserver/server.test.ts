@@ -237,6 +237,11 @@ t.test('every failure is a Status', async (t) => {
     json: { metadata: { name: 'web' }, spec: { restartPolicy: 'Always' } },
   });
   t.equal((await call(socket, 'GET', pods)).json.items.length, 0, 'and a dry run left nothing');
+  t.match(
+    await call(socket, 'POST', `${pods}?dryRun=All`, { body: good }),
+    { code: 201 },
+    'JSON unless told',
+  );
 });
 
 t.test('protobuf, as kubectl create and drain send it', async (t) => {
