@@ -1,13 +1,12 @@
 // A real etcd for the tests: one member or several, in a temporary folder; each member can be killed and come back.
 // Assumes Debian's package etcd-server (or an `etcd` in PATH). Nothing is left: stop() kills and removes.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePorts } from '../free-ports.ts';
 
 /** A reason for tap's `skip`, or false. */
 export function whyNoEtcd(): string | false {
@@ -111,23 +110,6 @@ export async function startEtcd(members: number, tls?: EtcdTls, host = '127.0.0.
     restart: start,
     stop,
   };
-}
-
-/** Below those that the kernel gives to outgoing connections: it may give one away while its member is down. */
-async function freePorts(count: number): Promise<number[]> {
-  const ports = new Set<number>();
-  while (ports.size < count) {
-    const port = randomInt(12_000, 29_000);
-    const server = createServer().listen(port, '127.0.0.1');
-    const isFree = await once(server, 'listening').then(
-      () => true,
-      () => false,
-    );
-    if (!isFree) continue;
-    ports.add(port);
-    await new Promise((done) => server.close(done));
-  }
-  return [...ports];
 }
 
 /** The port is open before there is a leader; /health says when there is. */

@@ -10,7 +10,7 @@ export interface Question {
   readonly protocol?: 'tcp' | 'udp';
   /** Source port; any unless told. */
   readonly from?: number;
-  /** Milliseconds; 5000 unless told, as the first IPv6 packet to a new link may be sent again after a second or two. */
+  /** Milliseconds; 30,000 unless told: few only where nothing is to come. */
   readonly patience?: number;
 }
 
@@ -24,7 +24,7 @@ require('net').createServer((s) => { s.on('error', () => {}); s.end(word + ' ' +
 });`;
 
 const clientCode = `
-const { address, port, protocol = 'tcp', from, patience = 5000 } = JSON.parse(process.argv[1]);
+const { address, port, protocol = 'tcp', from, patience = 30000 } = JSON.parse(process.argv[1]);
 const end = (text) => { process.stdout.write(text); process.exit(0); };
 setTimeout(() => end('none'), patience);
 if (protocol === 'tcp') {
@@ -35,7 +35,8 @@ if (protocol === 'tcp') {
   const s = require('dgram').createSocket(address.includes(':') ? 'udp6' : 'udp4');
   s.on('message', (d) => end(String(d)));
   s.on('error', () => end('none'));
-  s.bind(from ?? 0, () => s.send('?', port, address));
+  const send = () => s.send('?', port, address);
+  s.bind(from ?? 0, () => { send(); setInterval(send, 250); }); // one may be lost while a neighbour is being looked for
 }`;
 
 const servers = new Set<() => void>();

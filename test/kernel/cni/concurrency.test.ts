@@ -74,7 +74,7 @@ t.test('lib/cni with the real plugins, a chain of two, and Pods that talk', asyn
         .inside(netns, [
           process.execPath,
           '-e',
-          `require('net').connect(8080, '${address}').setTimeout(3000, () => process.exit(1)).pipe(process.stdout)`,
+          `require('net').connect(8080, '${address}').setTimeout(30000, () => process.exit(1)).pipe(process.stdout)`,
         ])
         .replace('::ffff:', '');
     t.equal(ask(pods[1], server as string), client, 'Pod to Pod, with the real source');

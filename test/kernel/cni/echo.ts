@@ -77,7 +77,7 @@ export interface Ask {
 }
 
 /** `<address the other side saw> <bytes it got>`, an errno, or 'timeout'. */
-export async function ask(netns: string, { kind, to, size = 4, ms = 3000 }: Ask): Promise<string> {
+export async function ask(netns: string, { kind, to, size = 4, ms = 30_000 }: Ask): Promise<string> {
   const { stdout } = await run({
     argv: [
       'nsenter',
@@ -91,6 +91,7 @@ export async function ask(netns: string, { kind, to, size = 4, ms = 3000 }: Ask)
       `${size}`,
       `${ms}`,
     ],
+    timeoutMs: ms + 30_000,
   });
   return stdout.trim();
 }

@@ -57,6 +57,9 @@ const open = new Set<() => unknown>();
 process.once('exit', () => {
   for (const close of open) close();
 });
+/** Fifty that delete links at once wait for each other in the kernel: on a busy machine for more than half a minute. */
+const longestMs = 240_000;
+
 const built = new Map<string, Promise<Built>>();
 
 /** The plugins, built once a test file; the Node form goes to a folder of its own. */
@@ -80,7 +83,8 @@ export async function makeLab(options: { plugins?: string } = {}): Promise<Lab> 
     });
   ipBatch([`netns add ${host}`]);
   ipBatch(['link set lo up'], host);
-  const exec: Exec = (command) => run({ ...command, argv: ['ip', 'netns', 'exec', host, ...command.argv] });
+  const exec: Exec = (command) =>
+    run({ timeoutMs: longestMs, ...command, argv: ['ip', 'netns', 'exec', host, ...command.argv] });
   const inside = (netns: string, argv: string[], input = ''): string =>
     execFileSync('ip', ['netns', 'exec', netns, ...argv], { input, encoding: 'utf8' });
   const ip = (netns: string, ...args: string[]) =>

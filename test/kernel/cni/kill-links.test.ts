@@ -1,10 +1,11 @@
 // macvlan, vxlan and bridge's macspoofchk, killed before and after each program they start in an ADD (`ip` all the way, so
 // that there are many): DEL and GC leave nothing behind, and a new ADD works. kill.test.ts does the same for the others.
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { ExecError } from '../../../lib/exec/errors.ts';
 import { findProgram } from '../../../lib/exec/find-program.ts';
+import { until } from '../../until.ts';
 import { bridgeConf, type Conf, type Lab, makeLab } from './fixture.ts';
 
 t.setTimeout(200_000);
@@ -45,17 +46,27 @@ count=$(($(cat ${dir}/count) + 1)); echo $count > ${dir}/count
 [ $count = ${(n + 1) / 2} ] && kill -KILL $PPID
 PATH=\${PATH#${dir}:} ${findProgram(name)} "$@"; code=$?
 [ $count = ${n / 2} ] && kill -KILL $PPID
+echo >> ${dir}/ended
 exit $code
 `;
     writeFileSync(join(dir, name), text);
     chmodSync(join(dir, name), 0o755);
   }
   writeFileSync(join(dir, 'count'), '0');
+  writeFileSync(join(dir, 'ended'), '');
   return `${dir}:${process.env.PATH}`;
 }
 
-/** True where it was killed. */
+/** True where it was killed; what it had started has ended, too. */
 async function struckAdd(lab: Lab, conf: Conf, call: { netns: string; n: number }): Promise<boolean> {
+  const killed = await isKilled(lab, conf, call);
+  const text = (name: string): string => readFileSync(join(lab.dir, 'wrap', name), 'utf8');
+  const haveEnded = await until(() => text('ended').length === Number(text('count')));
+  if (!haveEnded) throw new Error('a wrapped program does not end');
+  return killed;
+}
+
+async function isKilled(lab: Lab, conf: Conf, call: { netns: string; n: number }): Promise<boolean> {
   const { netns, n } = call;
   try {
     const { ok, json } = await lab.call('ADD', conf, {

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap';
 import { plugins as registry } from '../../../cni-plugins/registry.ts';
 import { ExecError } from '../../../lib/exec/errors.ts';
 import { findProgram } from '../../../lib/exec/find-program.ts';
+import { until } from '../../until.ts';
 import { bridgeConf, type Conf, type Lab, makeLab } from './fixture.ts';
 
 t.setTimeout(280_000);
@@ -139,18 +140,28 @@ const byWrapper: Strike = (lab, { argv, env, n }) => {
     writeFileSync(
       join(dir, name),
       `#!/bin/sh
-count=$(($(cat ${dir}/count 2>/dev/null || echo 0) + 1)); echo $count > ${dir}/count
+count=$(($(cat ${dir}/count) + 1)); echo $count > ${dir}/count
 [ $count = ${(n + 1) / 2} ] && kill -KILL $PPID
 ${real} "$@"; code=$?
 [ $count = ${n / 2} ] && kill -KILL $PPID
+echo >> ${dir}/ended
 exit $code
 `,
     );
     chmodSync(join(dir, name), 0o755);
   }
   writeFileSync(join(dir, 'count'), '0');
+  writeFileSync(join(dir, 'ended'), '');
   return { argv, env: { ...env, PATH: `${dir}:${process.env.PATH}` } };
 };
+
+/** A program that a killed plugin had started runs on: what it does after the DEL would be laid at the plugin's door. */
+async function wrappersEnd(lab: Lab): Promise<void> {
+  if (!existsSync(join(lab.dir, 'wrap'))) return;
+  const text = (name: string): string => readFileSync(join(lab.dir, 'wrap', name), 'utf8');
+  const haveEnded = await until(() => text('ended').length === Number(text('count')));
+  if (!haveEnded) throw new Error('a wrapped program does not end');
+}
 
 /** @returns whether the plugin was killed */
 async function struck(victim: Victim, { n, strike }: { n: number; strike: Strike }): Promise<boolean> {
@@ -175,8 +186,9 @@ async function struck(victim: Victim, { n, strike }: { n: number; strike: Strike
     });
     return false;
   } catch (error) {
-    if (error instanceof ExecError && (error.signal === 'SIGKILL' || error.exitCode === 137)) return true;
-    throw error;
+    if (!(error instanceof ExecError && (error.signal === 'SIGKILL' || error.exitCode === 137))) throw error;
+    await wrappersEnd(lab);
+    return true;
   }
 }
 

@@ -152,8 +152,8 @@ t.test('a wire cannot reach 127.0.0.1 by the switch that lets the machine do so'
   lab.inside(one.netns, ['ip', 'addr', 'flush', 'dev', 'lo']);
   lab.inside(one.netns, ['ip', 'route', 'add', '127.0.0.0/8', 'via', '10.88.0.1', 'src', '10.88.0.2']);
   lab.inside(one.netns, ['tee', '/proc/sys/net/ipv4/conf/all/route_localnet'], '1');
-  const question = { address: '127.0.0.1', port: 7777, patience: 700 };
-  t.equal(ask(one.netns, question), 'none', 'guarded');
+  const question = { address: '127.0.0.1', port: 7777 };
+  t.equal(ask(one.netns, { ...question, patience: 700 }), 'none', 'guarded');
   lab.inside(lab.host, ['nft', 'flush chain inet podwire-hostport guard']);
   t.match(ask(one.netns, question), /^machine /, 'it is the guard that holds: without it the packet arrives');
   lab.close();
@@ -194,17 +194,18 @@ t.test('a UDP flow follows the mapping, and does not outlive it', async (t) => {
     [two, 'two'],
   ] as const)
     await serveIn(netns, 80, word);
-  const question = { address: '192.0.2.1', port: 8053, protocol: 'udp', from: 5555, patience: 700 } as const;
+  const question = { address: '192.0.2.1', port: 8053, protocol: 'udp', from: 5555 } as const;
+  const inVain = { ...question, patience: 700 };
   const conf = portmapConf([udp(8053)]);
-  t.equal(ask(outside, question), 'none', 'nobody yet; the machine remembers the flow');
+  t.equal(ask(outside, inVain), 'none', 'nobody yet; the machine remembers the flow');
   t.ok((await publish(lab, one, conf)).ok);
   t.match(ask(outside, question), /^one /, 'the same flow reaches the new container');
   t.ok((await lab.call('DEL', conf, { id: one.netns })).ok);
-  t.equal(ask(outside, question), 'none', 'after DEL it reaches nobody');
+  t.equal(ask(outside, inVain), 'none', 'after DEL it reaches nobody');
   t.ok((await publish(lab, two, conf)).ok);
   t.match(ask(outside, question), /^two /, 'and then its successor');
   t.ok((await lab.call('DEL', portmapConf([]), { id: two.netns })).ok, 'DEL that knows no mappings');
-  t.equal(ask(outside, question), 'none');
+  t.equal(ask(outside, inVain), 'none');
   lab.close();
 });
 
@@ -243,8 +244,7 @@ t.test('snat false, masqAll, markMasqBit, conditions', async (t) => {
   const outside = makeOutside(lab);
   const [one, two] = [await pod(lab), await pod(lab)];
   await serveIn(one.netns, 80, 'one');
-  const from = (netns: string, port = 8080, address = '192.0.2.1') =>
-    ask(netns, { address, port, patience: 700 });
+  const from = (netns: string, port = 8080, address = '192.0.2.1') => ask(netns, { address, port });
   const round = async (more: object, look: () => void) => {
     const conf = portmapConf([tcp(8080)], more);
     const added = await publish(lab, one, conf);
@@ -258,7 +258,8 @@ t.test('snat false, masqAll, markMasqBit, conditions', async (t) => {
   lab.inside(lab.host, ['tee', '/proc/sys/net/bridge/bridge-nf-call-iptables'], '0');
   await round({ snat: false }, () => {
     t.equal(from(outside), 'one 192.0.2.2');
-    t.equal(from(two.netns), 'none', 'without snat the answer comes past the machine');
+    const inVain = { address: '192.0.2.1', port: 8080, patience: 700 };
+    t.equal(ask(two.netns, inVain), 'none', 'without snat the answer comes past the machine');
     t.equal(lab.inside(lab.host, ['cat', '/proc/sys/net/ipv4/conf/br0/route_localnet']), '0\n');
   });
   await round({ masqAll: true }, () =>

@@ -184,9 +184,13 @@ function childCgroups(path: string): string[] {
   );
 }
 
-export async function until(what: string, test: () => boolean, limitMs = 10_000): Promise<void> {
+export async function until(
+  what: string,
+  test: () => boolean | Promise<boolean>,
+  limitMs = 60_000,
+): Promise<void> {
   const end = Date.now() + limitMs;
-  while (!test()) {
+  while (!(await test())) {
     if (Date.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }

@@ -1,13 +1,13 @@
 // A real registry on loopback that lets in one user, for tests: Debian's docker-registry, its files in a temporary folder.
 // Assumes the program is installed; it is ended, and its folder removed, with the test.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { findProgram } from '../../../lib/exec/find-program.ts';
 import { run } from '../../../lib/exec/exec.ts';
 import { openSession } from '../../../lib/exec/session.ts';
+import { freePorts } from '../../free-ports.ts';
 import { busyboxArchive } from './fixture.ts';
 
 export const user = { username: 'alice', password: 'open:sesame' };
@@ -27,7 +27,8 @@ export interface TestRegistry {
 
 export async function startRegistry(t: Test): Promise<TestRegistry> {
   const dir = mkdtempSync(join(tmpdir(), 'podwire-registry-'));
-  const host = `127.0.0.1:${await freePort()}`;
+  const [port] = await freePorts(1);
+  const host = `127.0.0.1:${port}`;
   mkdirSync(join(dir, 'data'));
   writeFileSync(join(dir, 'htpasswd'), htpasswd);
   const config = {
@@ -51,7 +52,7 @@ export async function startRegistry(t: Test): Promise<TestRegistry> {
       ({ ok }) => ok,
       () => false,
     );
-  for (const end = Date.now() + 10_000; !(await answers()); await new Promise((done) => setTimeout(done, 20)))
+  for (const end = Date.now() + 60_000; !(await answers()); await new Promise((done) => setTimeout(done, 20)))
     if (Date.now() > end) throw new Error('the registry does not answer');
   return {
     host,
@@ -98,12 +99,4 @@ export async function startRegistry(t: Test): Promise<TestRegistry> {
       if (!answer.ok) throw new Error(`index: ${answer.status} ${await answer.text()}`);
     },
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -2,7 +2,8 @@
 // the nodes themselves reach Pods elsewhere, and what leaves the cluster goes out under the node's address.
 import t from 'tap';
 import { ask, listen } from '../cni/echo.ts';
-import { eventually, makeWorld } from './world.ts';
+import { until } from '../../until.ts';
+import { makeWorld } from './world.ts';
 
 const cases = [
   { backend: { name: 'vxlan' }, mtu: 1450, node: ['10.244.1.0', 'fd00:244:0:1::'] },
@@ -18,7 +19,7 @@ for (const { backend, mtu, node } of cases)
     for (const number of [1, 2, 3]) await world.putNode(number, { addresses: four(number) });
     const nodes = await Promise.all([1, 2, 3].map((number) => world.start(number, backend, four(number))));
     const problems = async () => Object.keys((await nodes[0]?.status())?.problems ?? {});
-    t.ok(await eventually(async () => (await problems()).length === 0));
+    t.ok(await until(async () => (await problems()).length === 0));
     const [one, two, three] = [1, 2, 3].map((number) => world.pod(number, mtu)) as [string, string, string];
     const status = await nodes[0]?.status();
     t.match(status, { state: 'Ready', mtu, peers: ['n2', 'n3'], problems: {}, notReady: undefined });
@@ -47,7 +48,7 @@ addr add 198.51.100.9/24 dev eth0\n`,
       t.equal(await ask(from, { kind, to, size }), said, `${kind} to ${to}, ${size} bytes`);
     const [first] = nodes;
     t.ok(
-      await eventually(async () => {
+      await until(async () => {
         const { metadata } = await world.client.get('nodes', { name: 'n1' });
         return metadata.annotations?.['network.podwire.io/backend']?.startsWith(backend.name) === true;
       }),

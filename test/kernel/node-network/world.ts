@@ -192,37 +192,38 @@ route add default via fd00:244:0:${number}::1\n`,
   };
 }
 
-/** Until it is true, or after `ms` without. */
-export async function eventually(what: () => boolean | Promise<boolean>, ms = 3000): Promise<boolean> {
-  for (const until = Date.now() + ms; Date.now() < until; ) {
-    if (await what()) return true;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  return false;
-}
-
 const flowCode = `
 const [to] = process.argv.slice(1);
 const socket = require('node:dgram').createSocket('udp4');
 let sent = 0, received = 0, ended = false;
-socket.on('message', () => { received++; });
+socket.on('message', () => { if (received++ === 0) console.log('flows'); });
 const timer = setInterval(() => { sent++; socket.send('x', 7000, to); }, 5);
 process.stdin.on('data', () => {
   if (ended) return;
   ended = true;
   clearInterval(timer);
-  setTimeout(() => { console.log(JSON.stringify({ sent, received })); process.exit(0); }, 300);
+  const from = Date.now();
+  setInterval(() => { // the last answers may be on the way
+    if (received < sent && Date.now() - from < 5000) return;
+    console.log(JSON.stringify({ sent, received }));
+    process.exit(0);
+  }, 20);
 });
 process.stdin.on('end', () => process.exit(1));
 `;
 
-/** Datagrams every 5 ms to a listener (cni/echo.ts) in another namespace, until they are counted. */
-export function startFlow(netns: string, to: string): () => Promise<{ sent: number; received: number }> {
+/** Datagrams every 5 ms to a listener (cni/echo.ts) in another namespace, until they are counted; they flow when it resolves. */
+export async function startFlow(
+  netns: string,
+  to: string,
+): Promise<() => Promise<{ sent: number; received: number }>> {
   const argv = [`--net=/run/netns/${netns}`, process.execPath, '-e', flowCode, to];
   const flow = spawn('nsenter', argv, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: flow.stdout });
+  await once(lines, 'line');
   return async () => {
     flow.stdin.write('\n');
-    const [line] = await once(createInterface({ input: flow.stdout }), 'line');
+    const [line] = await once(lines, 'line');
     return JSON.parse(String(line));
   };
 }
