@@ -5,7 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { run } from '../../lib/exec/exec.ts';
-import { sleep } from '../vm/machine.ts';
+import { patienceMs, sleep } from '../vm/machine.ts';
 
 const socket = '/run/libvirt/libvirt-sock';
 
@@ -40,7 +40,7 @@ export async function startLibvirt(folder: string): Promise<ChildProcess> {
   const lines = Object.entries(conf).map(([name, value]) => `${name} = "${value}"\n`);
   writeFileSync('/etc/libvirt/libvirtd.conf', lines.join(''));
   const libvirtd = spawn('libvirtd', { stdio: 'ignore' });
-  for (const end = performance.now() + 60_000; !existsSync(socket); await sleep(50))
+  for (const end = performance.now() + patienceMs; !existsSync(socket); await sleep(50))
     if (libvirtd.exitCode !== null || performance.now() > end)
       throw new Error(`libvirtd does not start\n${readFileSync(log, 'utf8').slice(-2000)}`);
   return libvirtd;

@@ -41,7 +41,7 @@ t.test('vagrant up', { bail: true }, async (t) => {
 const pods = nodes.map((node) => ({ name: `echo-${node}`, node }));
 
 async function nodesAreReady(t: Test): Promise<void> {
-  const wait = 'podwire wait node --all --for condition=Ready --timeout 60s';
+  const wait = 'podwire wait node --all --for condition=Ready --timeout 300s';
   const answer = await vagrant.root('node1', `${wait} && podwire get nodes -o wide`);
   t.comment(answer);
   for (const node of nodes) t.match(answer, new RegExp(`^${node} +Ready `, 'm'));
@@ -53,7 +53,7 @@ async function podsReachEachOther(t: Test): Promise<void> {
   const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
   const answer = await vagrant.root(
     'node1',
-    `podwire apply -f - >&2 <<'EOF' && podwire wait pod --all --for condition=Ready --timeout 60s >&2 && podwire get pods -o json\n${list}\nEOF`,
+    `podwire apply -f - >&2 <<'EOF' && podwire wait pod --all --for condition=Ready --timeout 300s >&2 && podwire get pods -o json\n${list}\nEOF`,
   );
   const running = (JSON.parse(answer) as { items: Pod[] }).items;
   const address = (name: string): string =>

@@ -44,7 +44,7 @@ export class Vagrant {
       cwd: join(repo, 'vagrant'),
       env: this.#env,
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: 600_000,
+      timeout: 1_800_000,
     });
     let errors = '';
     child.stderr.on('data', (chunk: Buffer) => {

@@ -6,7 +6,7 @@ import type { Test } from 'tap';
 import type { Node } from '../../lib/api/types.ts';
 import type { NetworkStatus } from '../../lib/node-network/health/health.ts';
 import { ask, type Question } from './echo-pod.ts';
-import { type Machine, sleep } from './machine.ts';
+import { type Machine, patienceMs, sleep } from './machine.ts';
 import { getPod, untilReady } from './node.ts';
 
 const unit = readFileSync(join(import.meta.dirname, '../../examples/podwired.service'), 'utf8');
@@ -54,7 +54,6 @@ export async function eventually<T>(
   what: string,
   look: () => Promise<T>,
   met: (seen: T) => boolean,
-  seconds = 60,
 ): Promise<number> {
   const began = performance.now();
   for (let last: unknown; ; await sleep(100)) {
@@ -65,17 +64,16 @@ export async function eventually<T>(
     } catch (error) {
       last = error;
     }
-    if (performance.now() - began > seconds * 1000)
-      throw new Error(`${what}: not so after ${seconds} s; last: ${last}`);
+    if (performance.now() - began > patienceMs)
+      throw new Error(`${what}: not so after ${patienceMs / 1000} s; last: ${last}`);
   }
 }
 
-export const nodesAre = (vm: Machine, want: Record<string, string>, seconds?: number): Promise<number> =>
+export const nodesAre = (vm: Machine, want: Record<string, string>): Promise<number> =>
   eventually(
     `nodes ${JSON.stringify(want)}`,
     () => readiness(vm),
     (seen) => Object.entries(want).every(([name, status]) => seen[name] === status),
-    seconds,
   );
 
 /** HTTP and UDP, small and large, in all families that the Pods have; `mtu` is a Pod's, for a datagram that just fits. */

@@ -2,6 +2,7 @@
 // Runs the plugins' kernel tests inside a VM; what is skipped elsewhere for want of the kernel must run there.
 import t from 'tap';
 import { startLab } from './lab.ts';
+import { fileTimeout } from './runner.ts';
 
 const files = ['vlan'];
 
@@ -13,9 +14,9 @@ for (const file of files)
       [
         'bash',
         '-c',
-        `cd /opt/podwire && PATH=$PWD/node_modules/.bin:$PATH TAP_TIMEOUT=300 node test/kernel/cni/${file}.test.ts`,
+        `cd /opt/podwire && PATH=$PWD/node_modules/.bin:$PATH TAP_TIMEOUT=${fileTimeout} node test/kernel/cni/${file}.test.ts`,
       ],
-      { timeoutMs: 300_000 },
+      { timeoutMs: fileTimeout * 1000 },
     );
     const failures = stdout.split('\n').filter((line) => /^\s*not ok /.test(line));
     t.strictSame({ failures, exitCode }, { failures: [], exitCode: 0 }, 'nothing fails', {

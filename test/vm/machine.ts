@@ -25,7 +25,7 @@ export interface MachineOptions {
 export interface RunOptions {
   /** Text for standard input. */
   readonly input?: string;
-  /** 120 s unless told. */
+  /** As long as anything is waited for, unless told. */
   readonly timeoutMs?: number;
   /** 'own': a login of its own, ended with the command, instead of the machine's one standing connection. */
   readonly session?: 'shared' | 'own';
@@ -39,7 +39,8 @@ const natGateway = '10.0.2.2';
 const natMac = '08:00:27:8d:c0:4d';
 const netmask = '255.255.255.0';
 const anyCode = Array.from({ length: 256 }, (_, code) => code);
-const bootMs = 90_000;
+/** So long a boot, a command or a state is waited for: ten times what it takes on a quiet machine. Nothing waits longer than it must. */
+export const patienceMs = 300_000;
 
 export class Machine {
   readonly name: string;
@@ -89,8 +90,8 @@ export class Machine {
     const ended = hasEnded(qemu);
     while (!this.console().includes('VM-READY')) {
       if (ended()) throw new Error(`${this.name}: qemu ended while booting\n${this.#logEnds()}`);
-      if (performance.now() - began > bootMs)
-        throw new Error(`${this.name}: not up after ${bootMs / 1000} s\n${this.#logEnds()}`);
+      if (performance.now() - began > patienceMs)
+        throw new Error(`${this.name}: not up after ${patienceMs / 1000} s\n${this.#logEnds()}`);
       await sleep(50);
     }
     await this.#connect();
@@ -99,7 +100,7 @@ export class Machine {
 
   /** Runs a program in the VM; any exit code is a result. 255 is ssh's own failure. */
   async run(argv: readonly string[], options: RunOptions = {}): Promise<CommandResult> {
-    const { input, timeoutMs = 120_000, session = 'shared' } = options;
+    const { input, timeoutMs = patienceMs, session = 'shared' } = options;
     const path = session === 'own' ? 'none' : this.#control;
     return await run({
       argv: ['ssh', ...this.#sshFlags(path), 'root@127.0.0.1', argv.map(shellQuote).join(' ')],
@@ -162,7 +163,7 @@ export class Machine {
     await this.run(['systemctl', 'reboot', '--no-block']);
     this.#disconnect();
     while (!ended()) {
-      if (performance.now() - began > bootMs)
+      if (performance.now() - began > patienceMs)
         throw new Error(`${this.name}: does not shut down\n${this.#logEnds()}`);
       await sleep(50);
     }
@@ -242,7 +243,7 @@ export class Machine {
       StrictHostKeyChecking: 'no',
       UserKnownHostsFile: '/dev/null',
       LogLevel: 'ERROR',
-      ConnectTimeout: '20',
+      ConnectTimeout: '60',
       ControlPath: controlPath,
     };
     return ['-F', 'none', ...Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`])];
@@ -258,7 +259,7 @@ export class Machine {
     closeSync(log);
     this.#ssh = ssh;
     const ended = hasEnded(ssh);
-    const deadline = performance.now() + 30_000;
+    const deadline = performance.now() + patienceMs;
     while (!existsSync(this.#control)) {
       if (ended() || performance.now() > deadline)
         throw new Error(

@@ -1,7 +1,7 @@
 // podwire in a test VM, as tests look at it: Pods by the CLI, and what the VM's kernel has of them.
 // Assumes podwire at /opt/podwire and its paths at the root of the VM. Every look is a command over ssh.
 import type { Pod } from '../../lib/api/types.ts';
-import { type Machine, sleep } from './machine.ts';
+import { type Machine, patienceMs, sleep } from './machine.ts';
 
 /** The Pod, or undefined when there is none. @throws Error when podwired does not answer */
 export async function getPod(vm: Machine, name: string): Promise<Pod | undefined> {
@@ -13,9 +13,9 @@ export async function getPod(vm: Machine, name: string): Promise<Pod | undefined
 }
 
 /** Waits until podwired answers and is ready. @throws Error with the end of what it wrote to the journal */
-export async function untilReady(vm: Machine, seconds = 60): Promise<void> {
+export async function untilReady(vm: Machine): Promise<void> {
   let last: unknown;
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(50)) {
+  for (const end = Date.now() + patienceMs; Date.now() < end; await sleep(50)) {
     try {
       await vm.api.list('nodes');
       return;
@@ -28,19 +28,16 @@ export async function untilReady(vm: Machine, seconds = 60): Promise<void> {
 }
 
 /** Waits until `met` holds for the Pod (undefined: it is gone). @throws Error with its last state and its events */
-export async function until(
-  vm: Machine,
-  name: string,
-  met: (pod: Pod | undefined) => unknown,
-  seconds = 60,
-): Promise<Pod> {
+export async function until(vm: Machine, name: string, met: (pod: Pod | undefined) => unknown): Promise<Pod> {
   let last: Pod | undefined;
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(100)) {
+  for (const end = Date.now() + patienceMs; Date.now() < end; await sleep(100)) {
     last = await getPod(vm, name);
     if (met(last)) return last as Pod;
   }
   const { stdout } = await vm.podwire('describe', 'pod', name);
-  throw new Error(`pod ${name}: not so after ${seconds} s\n${stdout}\n${JSON.stringify(last?.status)}`);
+  throw new Error(
+    `pod ${name}: not so after ${patienceMs / 1000} s\n${stdout}\n${JSON.stringify(last?.status)}`,
+  );
 }
 
 export const isRunning = (pod: Pod | undefined): boolean =>

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
+import { eventually } from './cluster.ts';
 import { startLab } from './lab.ts';
 import { type Machine, sleep } from './machine.ts';
 import {
@@ -230,6 +231,9 @@ t.test('a power cut, and podwire up', async (t) => {
   await remove(vm, 'done', 'once', 'half');
 });
 
+/** Of the service; 0 when none runs. */
+const mainPid = (): Promise<string> => vm.sh('systemctl show -P MainPID podwired');
+
 t.test('podwired as a systemd service', async (t) => {
   const before = (await getPod(vm, 'web'))!;
   await vm.podwire('down');
@@ -252,7 +256,7 @@ t.test('podwired as a systemd service', async (t) => {
     t.same(await cgroup(vm, group, ['pids.max']), { 'pids.max': '200' }, `--pod-pids-limit, in ${group}`);
 
   const pids = {
-    daemon: await vm.sh('systemctl show -P MainPID podwired'),
+    daemon: await mainPid(),
     conmon: await vm.sh(
       `cat /run/podwire/containers/${id}/conmon.pid 2>/dev/null || pgrep -f 'conmon.*${id}'`,
     ),
@@ -277,8 +281,9 @@ t.test('podwired as a systemd service', async (t) => {
   await vm.sh('systemctl start podwired');
   await untilReady(vm);
   await unchanged('stop and start');
+  const killed = await mainPid();
   await vm.sh('systemctl kill -s KILL --kill-whom=main podwired');
-  await sleep(1500);
+  await eventually('another podwired', mainPid, (pid) => pid !== '0' && pid !== killed);
   await untilReady(vm);
   await unchanged('kill -9, and systemd starts it again');
 });

@@ -29,7 +29,7 @@ export async function makePayload(path: string, folder: string): Promise<void> {
     if (!existsSync(join(repo, file))) throw new Error(`${file} is missing: run npm run setup`);
   mkdirSync(folder);
   // One process: Node's own recursive copy takes 1 ms a file, and these are thousands.
-  await run({ argv: ['cp', '-a', '--parents', ...new Set(wanted), folder], cwd: repo });
+  await run({ argv: ['cp', '-a', '--parents', ...new Set(wanted), folder], cwd: repo, timeoutMs: 300_000 });
   await makeDisk({
     from: folder,
     disk: path,

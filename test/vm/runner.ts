@@ -9,7 +9,7 @@ import { cacheFolder } from './image.ts';
 
 const repo = join(import.meta.dirname, '../..');
 /** Seconds a test file may take: several times what it takes on a quiet machine, for an emulated VM suffers most. */
-const fileTimeout = 1200;
+export const fileTimeout = 3000;
 
 const count = { passed: 0, failed: 0, skipped: 0 };
 const began = performance.now();
