@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startDetached } from '../../lib/exec/detached.ts';
+import { type DetachedProcess, startDetached } from '../../lib/exec/detached.ts';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import { identify, isAlive, type ProcessIdentity, signal } from '../../lib/kernel/process.ts';
 import type { Context } from './context.ts';
@@ -112,13 +112,9 @@ export interface Started {
 
 /**
  * Starts podwired and waits until it is ready.
- * @throws PodwireError DAEMON_DIED with the end of its log, DAEMON_SLOW
+ * @throws PodwireError DAEMON_DIED with the end of its log, DAEMON_SLOW: it goes on
  */
-export async function startPodwired(
-  context: Context,
-  flags: DaemonFlags,
-  timeoutMs = 60_000,
-): Promise<Started> {
+export async function startPodwired(context: Context, flags: DaemonFlags): Promise<Started> {
   if (process.getuid?.() !== 0)
     throw new PodwireError('NOT_ROOT', 'podwired needs root: it makes namespaces, mounts and links');
   if (context.socket !== context.paths.socket)
@@ -130,38 +126,61 @@ export async function startPodwired(
   mkdirSync(context.paths.logs, { recursive: true, mode: 0o750 });
   const logFile = join(context.paths.logs, 'podwired.log');
   const logFrom = existsSync(logFile) ? statSync(logFile).size : 0;
-  const began = performance.now();
   const child = await startDetached({
     argv: daemonArgv(context, flags),
     logFile,
     env: daemonEnv(process.env),
     cwd: context.paths.run, // conmon leaves a file "oom" where it runs
   });
+  return await untilStarted(child, {
+    health: () => health(context),
+    waitsFor: () => waitsFor(context),
+    logEnd: () => logEnd(logFile, logFrom),
+  });
+}
+
+/** What is seen of a podwired that starts. */
+export interface Looks {
+  health(): Promise<Health>;
+  waitsFor(): Promise<string | undefined>;
+  logEnd(): string;
+}
+
+/** A start takes 0.3 s, and a minute on a machine that is short of everything; who dies is told of at once. */
+const longestStartMs = 180_000;
+
+/** Waits until it is ready, or has to wait itself. After that, however it went, it keeps this process from nothing. */
+export async function untilStarted(
+  child: DetachedProcess,
+  look: Looks,
+  timeoutMs = longestStartMs,
+): Promise<Started> {
+  const began = performance.now();
+  const after = (): number => performance.now() - began;
   let death: number | string | undefined;
   child.ended.then((how) => {
     death = how;
   });
-  for (;;) {
-    if ((await health(context)) === 'ready') break;
-    if (death !== undefined)
-      throw new PodwireError(
-        'DAEMON_DIED',
-        `podwired ended at its start (${typeof death === 'number' ? `exit code ${death}` : death})${logEnd(logFile, logFrom)}`,
-      );
-    if (performance.now() - began > timeoutMs)
-      throw new PodwireError(
-        'DAEMON_SLOW',
-        `podwired (pid ${child.pid}) is not ready after ${timeoutMs / 1000} s${logEnd(logFile, logFrom)}`,
-      );
-    const waiting = performance.now() - began > patienceMs ? await waitsFor(context) : undefined;
-    if (waiting !== undefined) {
-      child.release();
-      return { pid: child.pid, ms: performance.now() - began, waiting };
+  try {
+    // The looks grow rarer: on a slow machine they take from the daemon what it needs to start.
+    for (; ; await pause(Math.max(15, after() / 20))) {
+      if ((await look.health()) === 'ready') return { pid: child.pid, ms: after() };
+      if (death !== undefined)
+        throw new PodwireError(
+          'DAEMON_DIED',
+          `podwired ended at its start (${typeof death === 'number' ? `exit code ${death}` : death})${look.logEnd()}`,
+        );
+      if (after() > timeoutMs)
+        throw new PodwireError(
+          'DAEMON_SLOW',
+          `podwired (pid ${child.pid}) is not ready after ${timeoutMs / 1000} s; it goes on, and podwire down ends it${look.logEnd()}`,
+        );
+      const waiting = after() > patienceMs ? await look.waitsFor() : undefined;
+      if (waiting !== undefined) return { pid: child.pid, ms: after(), waiting };
     }
-    await pause(15);
+  } finally {
+    child.release();
   }
-  child.release();
-  return { pid: child.pid, ms: performance.now() - began };
 }
 
 /** Each by its type: one that is left out here would be taken and forgotten. */
