@@ -36,6 +36,7 @@ export function peerOf(node: Node): PeerView {
     peer: {
       name,
       addresses,
+      family: parseIp(internalIps(node)[0] ?? '')?.family,
       podCidrs: podCidrs as Cidr[],
       mac: vtepMac(name),
       backend: annotations[annotation.backend],
@@ -50,11 +51,13 @@ export const podCidrsOf = ({ spec }: Node): readonly string[] =>
 const isNet = (cidr: Cidr | undefined): boolean =>
   cidr !== undefined && cidr.length > 0 && sameIp(cidr.ip, networkOf(cidr));
 
-function addressesOf({ status, metadata }: Node): Peer['addresses'] {
-  const internal = (status?.addresses ?? []).filter(({ type }) => type === 'InternalIP');
-  const published = metadata.annotations?.[annotation.addresses]?.split(',') ?? [];
+const internalIps = ({ status }: Node): string[] =>
+  (status?.addresses ?? []).filter(({ type }) => type === 'InternalIP').map(({ address }) => address);
+
+function addressesOf(node: Node): Peer['addresses'] {
+  const published = node.metadata.annotations?.[annotation.addresses]?.split(',') ?? [];
   const addresses: Partial<Record<Family, string>> = {};
-  for (const address of [...internal.map(({ address }) => address), ...published]) {
+  for (const address of [...internalIps(node), ...published]) {
     const ip = parseIp(address);
     if (ip) addresses[ip.family] ??= formatIp(ip);
   }
@@ -182,4 +185,7 @@ const claimsOf = ({ podCidrs, addresses }: Peer): string[] => [
 ];
 
 const same = (a: Peer, b: Peer): boolean =>
-  a.backend === b.backend && a.publicKey === b.publicKey && claimsOf(a).join() === claimsOf(b).join();
+  a.backend === b.backend &&
+  a.publicKey === b.publicKey &&
+  a.family === b.family &&
+  claimsOf(a).join() === claimsOf(b).join();

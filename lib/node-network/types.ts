@@ -33,6 +33,8 @@ export interface Peer {
   readonly name: string;
   /** The first InternalIP of each family, and where there is none what it published. */
   readonly addresses: Readonly<Partial<Record<Family, string>>>;
+  /** Of its tunnels: that of its first InternalIP; undefined while it has only published addresses. */
+  readonly family?: Family | undefined;
   readonly podCidrs: readonly Cidr[];
   /** Of its VTEP. */
   readonly mac: string;
@@ -52,6 +54,7 @@ export type PeerReason =
   | 'NoPublicKey'
   | 'NotOnLink'
   | 'FamilyNotCarried'
+  | 'FamilyDiffers'
   | 'KernelRefused';
 
 export interface PeerProblem {

@@ -15,7 +15,7 @@ import { overhead, vtepMac } from '../kernel/overlay.ts';
 import { judgeVtep, makeVtepOps, type Vtep } from '../kernel/vtep.ts';
 import { applyEntries, noEntries, readEntries } from './entries.ts';
 import { aliasOf, ownAddressOps, removeOwnLink } from './own-link.ts';
-import type { Backend, BackendConfig, LocalNode, Peer, PeerPlan } from './types.ts';
+import type { Backend, BackendConfig, LocalNode, Peer, PeerPlan, PeerReason } from './types.ts';
 
 export const vxlanDefaults = {
   vni: 1,
@@ -26,15 +26,19 @@ export const vxlanDefaults = {
 /** Pure. */
 export function planVxlan({ underlay: { family } }: LocalNode, peer: Peer): PeerPlan {
   const { name, mac, addresses, podCidrs } = peer;
+  const without = (reason: PeerReason, message: string): PeerPlan => ({
+    entries: noEntries,
+    problem: { reason, message },
+  });
+  // A VTEP has one family: the other one's packets come to a port where nobody listens.
+  if (peer.family !== undefined && peer.family !== family)
+    return without(
+      'FamilyDiffers',
+      `${name} is at ${addresses[peer.family]}, and this node's tunnels have IPv${family}: give it an address of that family there (podwire up --node-ip)`,
+    );
   const to = addresses[family];
   if (to === undefined)
-    return {
-      entries: noEntries,
-      problem: {
-        reason: 'NoAddress',
-        message: `${name} has no IPv${family} InternalIP, this node's tunnels have`,
-      },
-    };
+    return without('NoAddress', `${name} has no IPv${family} InternalIP, this node's tunnels have`);
   const nets = podCidrs.map((net) => [formatCidr(net), formatIp(networkOf(net))] as const);
   return {
     entries: {

@@ -1,7 +1,8 @@
 // The joining side: fetches the CA without trusting anybody, compares it with the token's hash, and only then speaks.
-// Assumes the token travelled by a way that can be trusted. Servers are tried side by side; the first that proves to be
-// the right one is taken, and the address by which this machine reached it is this machine's own.
+// Assumes the token travelled by a way that can be trusted. Servers are asked side by side; of those that prove to be right
+// ones the token's first is taken, and the address by which this machine reached it is this machine's own.
 import { type RequestOptions, request as startRequest } from 'node:https';
+import { isIP } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { messageOf } from '../exec/errors.ts';
 import { checkClocks, type Credentials, hashOfCertificate, newKey, PkiError } from './certificate.ts';
@@ -67,9 +68,19 @@ export async function joinCluster<Settings>(input: JoinInput): Promise<Joined<Se
   return { credentials: { ca, cert: answer.certificate, key }, address, server, settings: answer.settings };
 }
 
+/**
+ * The first of a token is where the server's own Pods are reached: from there this machine finds the address (the family, the
+ * network) that the others must reach it by. Whoever answers sooner says nothing of that.
+ */
 async function findServer({ servers, caHash }: JoinToken): Promise<Found> {
+  const answers = servers.map((server) => askForCa(server, caHash));
+  for (const answer of answers) answer.catch(() => {}); // one that nobody waits for may fail
+  const familyOf = (server: string | undefined): number => isIP(splitServer(server ?? '')?.host ?? '');
+  const alike = answers.filter((_, at) => familyOf(servers[at]) === familyOf(servers[0]));
   try {
-    return await Promise.any(servers.map((server) => askForCa(server, caHash)));
+    return await Promise.any(answers.slice(0, 1))
+      .catch(() => Promise.any(alike))
+      .catch(() => Promise.any(answers));
   } catch (cause) {
     const errors = (cause as AggregateError).errors as Error[];
     const other = errors.find((error) => error instanceof PkiError);

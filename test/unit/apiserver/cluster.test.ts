@@ -3,7 +3,8 @@ import { randomBytes, X509Certificate } from 'node:crypto';
 import { type Duplex, PassThrough } from 'node:stream';
 import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
-import { createServer, type Server } from 'node:net';
+import { type AddressInfo, connect as connectPlain, createServer, type Server } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type TLSSocket } from 'node:tls';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
@@ -91,6 +92,30 @@ async function startCluster(
   };
   return { ca, server: `127.0.0.1:${port}`, port, registry, as, issue };
 }
+
+t.test("of a token's servers the first is taken, not the fastest: its family is the cluster's", async (t) => {
+  const { ca, server, port, registry } = await startCluster(t);
+  const slow = createServer(async (socket) => {
+    socket.on('error', () => {});
+    await sleep(100);
+    const behind = connectPlain(port, '127.0.0.1');
+    behind.on('error', () => socket.destroy());
+    socket.on('close', () => behind.destroy());
+    socket.pipe(behind).pipe(socket);
+  });
+  t.teardown(() => slow.close());
+  slow.listen(0, '::1');
+  await once(slow, 'listening');
+  const far = `[::1]:${(slow.address() as AddressInfo).port}`;
+  const token = { caHash: hashOfCertificate(ca.cert), ...(await createToken(registry, { ttlMs: 60_000 })) };
+  for (const servers of [
+    [far, server],
+    ['[::1]:1', server, far],
+  ]) {
+    const input = { token: { ...token, servers }, name: 'two', machineId: machine('2') };
+    t.match(await joinCluster(input), { server: far, address: '::1' }, servers.join());
+  }
+});
 
 t.test('joining', async (t) => {
   const { ca, server, registry, as } = await startCluster(t);

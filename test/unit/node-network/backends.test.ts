@@ -107,6 +107,7 @@ t.equal(
 
 for (const [name, who, reason, routes] of [
   ['vxlan', { ...peer, addresses: { 6: '2001:db8::2' } }, 'NoAddress', 0],
+  ['vxlan', { ...peer, family: 6 }, 'FamilyDiffers', 0],
   ['wireguard', { ...peer, publicKey: undefined }, 'NoPublicKey', 0],
   ['wireguard', { ...peer, publicKey: 'remove allowed-ips 0.0.0.0/0' }, 'NoPublicKey', 0],
   ['wireguard', { ...peer, addresses: {} }, 'NoAddress', 0],

@@ -49,6 +49,7 @@ t.test('a peer', async (t) => {
     peer: {
       name: 'n2',
       addresses: { 4: '192.0.2.2', 6: '2001:db8::2' },
+      family: 4,
       mac: vtepMac('n2'),
       backend: 'vxlan vni=1 port=8472',
       publicKey: undefined,
@@ -64,6 +65,9 @@ t.test('a peer', async (t) => {
 t.test('an address of the other family, published', async (t) => {
   const annotations = { 'network.podwire.io/addresses': '192.0.2.77,2001:DB8::2,x' };
   t.match(peerOf(at(2, { annotations })), { peer: { addresses: { 4: '192.0.2.2', 6: '2001:db8::2' } } });
+  t.match(peerOf(at(2, { ips: ['2001:db8::2'], annotations })), {
+    peer: { addresses: { 4: '192.0.2.77', 6: '2001:db8::2' }, family: 6 },
+  });
 });
 
 const table = (): PeerTable =>
