@@ -37,15 +37,19 @@ function fieldOf(type: string, [name = '', ...options]: readonly string[]): stri
 }
 
 function generate(api: string, machinery: string): Record<string, Numbers> {
-  const sources: Record<string, Map<string, Numbers>> = {
-    '': readStructs(join(api, 'core/v1/types.go')),
-    'coordination.k8s.io': readStructs(join(api, 'coordination/v1/types.go')),
-    policy: readStructs(join(api, 'policy/v1/types.go')),
-    meta: readStructs(join(machinery, 'pkg/apis/meta/v1/types.go')),
+  const sources = new Map<string, Map<string, Numbers>>();
+  const structsOf = (group: string): Map<string, Numbers> => {
+    const found = sources.get(group) ?? readStructs(sourceOf(group));
+    sources.set(group, found);
+    return found;
   };
+  const sourceOf = (group: string): string =>
+    group === 'meta'
+      ? join(machinery, 'pkg/apis/meta/v1/types.go')
+      : join(api, group === '' ? 'core' : group.split('.')[0]!, 'v1/types.go');
   const types: Record<string, Numbers> = {};
   const add = (name: string, group: string): void => {
-    const numbers = sources[group]?.get(name);
+    const numbers = structsOf(group).get(name);
     if (!numbers) throw new Error(`no Go struct ${name} of group "${group}"`);
     types[name] = numbers;
     for (const field of Object.values(numbers))

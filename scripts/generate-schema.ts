@@ -36,6 +36,8 @@ const entryPoints = [
   ),
   join(models, 'coordination.k8s.io/v1/Lease.d.ts'),
   join(models, 'policy/v1/Eviction.d.ts'),
+  join(models, 'authentication.k8s.io/v1/SelfSubjectReview.d.ts'),
+  join(models, 'authorization.k8s.io/v1/SelfSubjectAccessReview.d.ts'),
   join(machinery, 'apis/meta/v1/DeleteOptions.d.ts'),
 ];
 

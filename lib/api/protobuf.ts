@@ -170,6 +170,7 @@ function single({ type, value, isBytes }: Part): unknown {
     case 'any': // managed fields, which are not kept
       return undefined;
     default:
+      if (!fieldsOf(type)) throw bad(`${type} cannot be read`);
       return message(type, bytesOf(value));
   }
 }

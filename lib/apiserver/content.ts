@@ -28,7 +28,7 @@ export function addParsers(app: FastifyInstance): void {
   app.addContentTypeParser(jsonTypes, { parseAs: 'string' }, readJson);
   // Who says nothing means JSON: kubectl before 1.24 does so.
   app.addContentTypeParser('*', { parseAs: 'string' }, async (request: FastifyRequest, text: string) => {
-    if (request.headers['content-type']) throw unreadable();
+    if (request.headers['content-type'] && !request.is404) throw unreadable();
     return readJson(request, text);
   });
   app.addContentTypeParser(yamlTypes, { parseAs: 'string' }, async (_request: FastifyRequest, text: string) =>
@@ -37,8 +37,8 @@ export function addParsers(app: FastifyInstance): void {
   app.addContentTypeParser(
     'application/vnd.kubernetes.protobuf',
     { parseAs: 'buffer' },
-    async (_request: FastifyRequest, body: Buffer) => {
-      if (body.length === 0) return undefined;
+    async (request: FastifyRequest, body: Buffer) => {
+      if (body.length === 0 || request.is404) return undefined;
       const { decodeProtobuf } = await import('../api/protobuf.ts');
       return decodeProtobuf(body);
     },

@@ -14,6 +14,7 @@ import type { Registry } from './registry.ts';
 import { addDiscovery } from './routes-discovery.ts';
 import { addObjectRoutes } from './routes-objects.ts';
 import { addOpenApi } from './routes-openapi.ts';
+import { addReviews } from './routes-reviews.ts';
 import { addBindingRoutes, addLogRoute } from './routes-pods.ts';
 
 export interface ApiServerOptions {
@@ -40,9 +41,11 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const pods = { find: (key: { namespace: string; name: string }) => registry.get('pods', key), streams };
   const target = { ...pods, locate: options.locate ?? (async () => undefined) };
   const app = createApp(onError);
-  addAccess(app, nodeAuthorizer(registry));
+  const authorizeNode = nodeAuthorizer(registry);
+  addAccess(app, authorizeNode);
   addOpenApi(app, version);
   addDiscovery(app, { version, isReady });
+  addReviews(app, authorizeNode);
   addObjectRoutes(app, registry);
   addBindingRoutes(app, registry);
   addEvictionRoute(app, registry);

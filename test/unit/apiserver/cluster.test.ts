@@ -296,6 +296,13 @@ t.test('two machines come at once with one address', async (t) => {
   t.ok(made.length <= 1, 'never two');
 });
 
+const mayI = (client: HttpClient, spec: object): Promise<unknown> =>
+  client.request('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', {
+    apiVersion: 'authorization.k8s.io/v1',
+    kind: 'SelfSubjectAccessReview',
+    spec,
+  });
+
 t.test('who may what', async (t) => {
   const { registry, as, issue, server } = await startCluster(t);
   await registry.create('nodes', { metadata: { name: 'two' } });
@@ -341,6 +348,32 @@ t.test('who may what', async (t) => {
     ];
     for (const [name, call] of forbidden) await t.rejects(call(), { code: 'Forbidden' }, name);
     t.match(await two.request('GET', '/openapi/v3'), { paths: { 'api/v1': {} } }, 'any user may read it');
+    const who = await two.request('POST', '/apis/authentication.k8s.io/v1/selfsubjectreviews', {
+      ...{ apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' },
+    });
+    t.match(who, { status: { userInfo: { username: 'system:node:two', groups: ['system:nodes'] } } });
+    const reviews: [string, object, boolean][] = [
+      ['its Pod', { verb: 'get', resource: 'pods', namespace: 'default', name: 'mine' }, true],
+      ["another's Pod", { verb: 'get', resource: 'pods', namespace: 'default', name: 'theirs' }, false],
+      ['all Nodes', { verb: 'list', resource: 'nodes' }, true],
+      ['no such group', { verb: 'list', resource: 'nodes', group: 'apps' }, false],
+      [
+        'a Lease',
+        { verb: 'create', resource: 'leases', group: 'coordination.k8s.io', namespace: 'kube-node-lease' },
+        true,
+      ],
+      [
+        'its log',
+        { verb: 'get', resource: 'pods', subresource: 'log', namespace: 'default', name: 'mine' },
+        false,
+      ],
+      ['no such verb', { verb: 'impersonate', resource: 'pods', namespace: 'default', name: 'mine' }, false],
+      ['everything', { verb: '*', resource: '*' }, false],
+    ];
+    for (const [name, resourceAttributes, allowed] of reviews)
+      t.match(await mayI(two, { resourceAttributes }), { status: { allowed } }, `may I: ${name}`);
+    await t.rejects(mayI(two, {}), { code: 'Invalid' });
+    await t.rejects(mayI(two, { resourceAttribute: {} }), { code: 'BadRequest' });
     const absent = { namespace: 'default', name: 'absent' };
     await t.rejects(two.get('pods', absent), { code: 'NotFound' });
     await t.rejects(two.delete('pods', absent), { code: 'NotFound' });
@@ -389,6 +422,8 @@ t.test('who may what', async (t) => {
     const admin = as(await issue({ identity: { name: 'podwire-admin', groups: [groups.masters] } }));
     t.ok((await admin.list('pods')).items.length >= 2);
     t.ok((await admin.list('secrets')).items.length >= 1);
+    const anything = { resourceAttributes: { verb: '*', group: 'apps', resource: 'deployments' } };
+    t.match(await mayI(admin, anything), { status: { allowed: true } });
   });
 
   const now = Date.now();

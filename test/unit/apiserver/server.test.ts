@@ -263,6 +263,12 @@ t.test('protobuf, as kubectl create and drain send it', async (t) => {
     code: 400,
     json: { message: /Kind=Secret in the body does not match/ },
   });
+  const deployments = '/apis/apps/v1/namespaces/default/deployments';
+  t.match(
+    await call(socket, 'POST', deployments, { body: body('apps/v1', 'Deployment', metadata), headers }),
+    { code: 404 },
+    'what nobody serves is not read',
+  );
   t.match(await call(socket, 'POST', secrets, { body: 'k8s', headers }), {
     code: 400,
     json: { message: /not protobuf/ },
