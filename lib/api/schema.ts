@@ -35,11 +35,11 @@ export const groupOfType = (typeName: string): string => types[typeName]?.group 
 /**
  * Every fault of form of `value`, which claims to be a `typeName`; [] when there is none. A missing required field is
  * named and then set to its zero value in `value`, as Go's decoder does, so that validation can judge the rest; an unknown
- * one is named and taken out, for callers that let it pass.
+ * one is named and taken out, for callers that let it pass. `path`: of the value in its object.
  */
-export function checkSchema(typeName: string, value: unknown): FieldError[] {
+export function checkSchema(typeName: string, value: unknown, path = ''): FieldError[] {
   const errors: FieldError[] = [];
-  check(value, { type: typeName }, '', errors);
+  check(value, { type: typeName }, path, errors);
   return errors;
 }
 

@@ -45,8 +45,9 @@ export function checkFields(
   typeName: string,
   value: unknown,
   onUnknown: OnUnknown | undefined,
+  path = '',
 ): FieldError[] {
-  const errors = checkSchema(typeName, value);
+  const errors = checkSchema(typeName, value, path);
   if (!onUnknown) return errors;
   return errors.filter(({ reason, message }) => {
     if (reason !== 'FieldUnknown') return true;

@@ -117,12 +117,7 @@ export function withStatus(
   if (statusType === undefined) throw new ApiError('MethodNotAllowed', `${resource} have no status`);
   checkPreconditions(resource, old, body.metadata);
   const status = copyJson((body as Pod).status ?? {});
-  const faults = checkFields(statusType, status, onUnknown);
-  refuse(
-    resource,
-    old,
-    faults.map((one) => ({ ...one, field: one.field ? `status.${one.field}` : 'status' })),
-  );
+  refuse(resource, old, checkFields(statusType, status, onUnknown, 'status'));
   return { ...old, status } as ApiObject;
 }
 

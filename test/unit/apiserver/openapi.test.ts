@@ -211,6 +211,8 @@ t.test('fields that no schema knows, and fields given twice', async (t) => {
     t.match(await call(socket, ['PATCH', `${statusPath}Strict`], { body: status, headers: merge }), {
       code: 400,
     });
+    const warned = await call(socket, ['PATCH', `${statusPath}Warn`], { body: status, headers: merge });
+    t.strictSame(warned.warnings, ['299 - "unknown field \\"status.foo\\""']);
     const ignored = await call(socket, ['PATCH', `${statusPath}Ignore`], { body: status, headers: merge });
     t.match(jsonOf(ignored).status, { message: 'm', foo: undefined });
     const put = await call(socket, ['PUT', `${path}?fieldValidation=Warn`], { body: unknown, headers: json });
