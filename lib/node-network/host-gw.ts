@@ -4,9 +4,10 @@ import { type Cidr, contains, formatCidr, formatIp, networkOf, parseIp } from '.
 import { settleAll } from '../exec/errors.ts';
 import { ipBatch, ipJson, type KernelOptions } from '../kernel/ip.ts';
 import { isAbsent } from '../kernel/errors.ts';
+import { readLinkInfo } from '../kernel/link-info.ts';
 import { overhead } from '../kernel/overlay.ts';
 import { applyAll, applyEntries, noEntries, readEntries, routeProtocol } from './entries.ts';
-import { isOwnLinkName } from './own-link.ts';
+import { isOwnLinkName, loLabel } from './own-link.ts';
 import type { Backend, LocalNode, Peer, PeerPlan } from './types.ts';
 
 /** Pure. */
@@ -50,18 +51,29 @@ export function hostGw(options: Omit<KernelOptions, 'netns'> = {}): Backend {
   };
 }
 
-/** There is no link to hold the node's own address among its Pods': a local route makes the kernel answer at it. */
+/**
+ * There is no link to hold the node's own address among its Pods'. For IPv6 a local route makes the kernel answer at it. One of
+ * IPv4 would have the kernel look up the source of every packet that the machine gets, from then on and for whomever, where
+ * rp_filter is off (Debian 12): so lo has the address, with a scope by which no connection elsewhere is made from it.
+ */
 async function answerAtFirstAddress(podCidrs: readonly Cidr[], options: KernelOptions): Promise<[]> {
-  const lines = podCidrs.map(
-    (net) => `route replace local ${formatIp(networkOf(net))} dev lo proto ${routeProtocol}`,
-  );
+  // To put what is there already would be told as a change, and bring us here again.
+  const held = podCidrs.some(isV4) ? ((await readLinkInfo('lo', options))?.addresses ?? []) : [];
+  const lines = podCidrs.flatMap((net) => {
+    const address = formatIp(networkOf(net));
+    if (!isV4(net)) return [`route replace local ${address} dev lo proto ${routeProtocol}`];
+    if (held.includes(`${address}/32`)) return [];
+    return [`addr add ${address}/32 dev lo scope host label ${loLabel}`];
+  });
   await ipBatch(lines, options);
   return [];
 }
 
+const isV4 = ({ ip }: Cidr): boolean => ip.family === 4;
+
 /** All routes of ours, by whatever device, and those that answerAtFirstAddress made. */
 async function removeRoutes(options: KernelOptions): Promise<void> {
-  await settleAll('local routes', [() => removeLocal('-4', options), () => removeLocal('-6', options)]);
+  await settleAll('own addresses', [() => removeFromLo(options), () => removeLocal(options)]);
   await settleAll(
     'routes',
     (['-4', '-6'] as const).map((family) => async () => {
@@ -85,8 +97,18 @@ async function removeRoutes(options: KernelOptions): Promise<void> {
   );
 }
 
-async function removeLocal(family: '-4' | '-6', options: KernelOptions): Promise<void> {
-  const args = [family, 'route', 'show', 'table', 'local', 'proto', String(routeProtocol)];
+async function removeFromLo(options: KernelOptions): Promise<void> {
+  type Lo = { addr_info: Array<{ local: string; label?: string }> };
+  const [lo] = (await ipJson(['-4', 'addr', 'show', 'dev', 'lo'], options)) as [Lo?];
+  const ours = lo?.addr_info.filter(({ label }) => label === loLabel) ?? [];
+  await ipBatch(
+    ours.map(({ local }) => `addr del ${local}/32 dev lo`),
+    options,
+  );
+}
+
+async function removeLocal(options: KernelOptions): Promise<void> {
+  const args = ['-6', 'route', 'show', 'table', 'local', 'proto', String(routeProtocol)];
   const rows = (await ipJson(args, options)) as Array<{ dst: string }>;
   await ipBatch(
     rows.map(({ dst }) => `route del local ${dst} dev lo proto ${routeProtocol}`),

@@ -6,6 +6,7 @@ import { findProgram } from '../exec/find-program.ts';
 import { openSession } from '../exec/session.ts';
 import { netText } from '../kernel/overlay.ts';
 import { routeProtocol } from './entries.ts';
+import { loLabel } from './own-link.ts';
 import type { NodeEntries } from './types.ts';
 
 export interface Watched {
@@ -20,6 +21,7 @@ export function judgeLine(line: string, watched: Watched): 'link' | 'entries' | 
   const deleted = line.startsWith('Deleted ');
   const text = deleted ? line.slice('Deleted '.length) : line;
   const about = /^\d+: ([^:@\s]+)/.exec(text)?.[1];
+  if (about === 'lo') return deleted && text.includes(loLabel) ? 'link' : undefined;
   if (about !== undefined) return about === watched.link || about === watched.underlay ? 'link' : undefined;
   const [first = '', ...words] = text.trim().split(/\s+/);
   const after = (word: string): string | undefined => words[words.indexOf(word) + 1 || words.length];

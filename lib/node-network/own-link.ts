@@ -20,6 +20,9 @@ export const isOwnLinkName = (name: string): boolean => /^(podwire|pw[0-9a-f]{6}
 
 export const aliasOf = (backend: BackendName): string => `podwire: node network ${backend}`;
 
+/** Of the node's own address among its Pods' where there is no link to hold it, and lo does. */
+export const loLabel = 'lo:podwire';
+
 const ownAddress = (net: Cidr): string => `${formatIp(networkOf(net))}/${net.ip.family === 4 ? 32 : 128}`;
 
 /** The changes that leave the node's own addresses, and no others, on its link. */

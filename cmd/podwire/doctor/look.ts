@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { messageOf } from '../../../lib/exec/errors.ts';
 import { baseEnv, type Command, type Exec, run } from '../../../lib/exec/exec.ts';
+import { loLabel } from '../../../lib/node-network/own-link.ts';
 import type { Context } from '../context.ts';
 import { health, repoFolder, socketOwner } from '../daemon.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
@@ -200,7 +201,8 @@ async function guarded(name: string, look: () => Promise<Finding>): Promise<Find
 }
 
 async function usedRanges(exec: Exec): Promise<judge.Range[]> {
-  const addresses = parse<Array<{ ifname: string; addr_info: Array<{ local: string; prefixlen: number }> }>>(
+  type Held = { local: string; prefixlen: number; label?: string };
+  const addresses = parse<Array<{ ifname: string; addr_info: Held[] }>>(
     (await exec({ argv: ['ip', '-j', '-4', 'address', 'show'] })).stdout,
   );
   const routes = parse<Array<{ dst: string; dev?: string }>>(
@@ -208,7 +210,7 @@ async function usedRanges(exec: Exec): Promise<judge.Range[]> {
   );
   return [
     ...addresses.flatMap(({ ifname, addr_info }) =>
-      addr_info.map((each) => ({
+      addr_info.filter(isForeign).map((each) => ({
         cidr: `${each.local}/${each.prefixlen}`,
         what: `address of ${ifname}`,
         device: ifname,
@@ -217,6 +219,9 @@ async function usedRanges(exec: Exec): Promise<judge.Range[]> {
     ...routes.map(({ dst, dev = '' }) => ({ cidr: dst, what: `route over ${dev}`, device: dev })),
   ];
 }
+
+/** The backend host-gw has the first address of the node's own range on lo. */
+const isForeign = ({ label }: { readonly label?: string }): boolean => label !== loLabel;
 
 async function baseChains(exec: Exec): Promise<judge.BaseChain[]> {
   const { nftables } = parse<{ nftables: Array<{ chain?: judge.BaseChain }> }>(

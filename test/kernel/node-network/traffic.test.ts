@@ -46,6 +46,13 @@ addr add 198.51.100.9/24 dev eth0\n`,
       [one, 'tcp', '198.51.100.9', 4, '198.51.100.1 4'],
     ] as const)
       t.equal(await ask(from, { kind, to, size }), said, `${kind} to ${to}, ${size} bytes`);
+    const own = () => world.inside(world.netns(1), 'ip', 'route', 'show', 'table', 'local', '10.244.1.0');
+    t.match(own(), /^local 10\.244\.1\.0 /, "answers at its subnet's first address");
+    // A local route that is not the kernel's own makes it look up the source of every packet.
+    t.match(own(), / proto kernel /);
+    const [, holder = ''] = / dev (\S+) /.exec(own()) ?? [];
+    world.batch(world.netns(1), `addr del 10.244.1.0/32 dev ${holder}\n`);
+    t.ok(await until(() => own() !== ''), 'and again when it was taken away');
     const [first] = nodes;
     t.ok(
       await until(async () => {
@@ -56,6 +63,7 @@ addr add 198.51.100.9/24 dev eth0\n`,
     );
     await first?.remove();
     t.equal(world.inside(world.netns(1), 'ip', 'route', 'show', 'proto', '112'), '');
+    t.equal(own(), '');
     t.notMatch(world.inside(world.netns(1), 'ip', 'link'), /-vx/);
     t.equal(world.inside(world.netns(1), 'nft', 'list', 'tables'), '', 'nothing is left');
   });
