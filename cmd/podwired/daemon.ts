@@ -4,16 +4,19 @@ import { mkdirSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { createNodeServer } from '../../lib/apiserver/node-server.ts';
 import { type OpenRequest, registerClusterRoutes } from '../../lib/apiserver/routes-cluster.ts';
+import { checkOtherServers, leaveServers, serverAnnotations } from '../../lib/apiserver/other-servers.ts';
 import { createApiServer } from '../../lib/apiserver/server.ts';
+import { messageOf } from '../../lib/exec/errors.ts';
 import { clusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
+import { ensureMachineId } from '../../lib/pki/membership.ts';
 import { startControlPlane } from './control-plane.ts';
 import { ClusterAccess } from './cluster-access.ts';
 import { checkDatastoreChange, parseDatastore } from './datastore.ts';
 import { type Flags, rememberedFlags, rememberFlags } from './flags.ts';
 import { nodeDialer } from './node-dialer.ts';
 import { checkGround, prepareNode, checkRangeChange } from './node.ts';
-import { sharedSettings } from './settings.ts';
+import { serverSettings, sharedSettings } from './settings.ts';
 import { checkHost, hasAddress, nodeName } from './node-facts.ts';
 import { purgeNode } from './purge.ts';
 import { registerNetworkStatus } from './network-status.ts';
@@ -53,6 +56,12 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
   makeFolders(paths);
   const controlPlane = await startControlPlane({ paths, datastore, ranges, flags: options, log });
   const { registry } = controlPlane;
+  const self = {
+    ...{ name, address: ground.ip, machineId: ensureMachineId(paths.pki) },
+    settings: serverSettings(options),
+  };
+  const shares = datastore.kind === 'etcd';
+  if (shares) await checkOtherServers(registry, self);
   const { paths: _, ...flags } = options;
   let opened: OpenRequest = {};
   const access = new ClusterAccess({
@@ -69,7 +78,8 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
     },
     log,
   });
-  const running = await prepareNode(nodeOptions, registry, ground);
+  const annotations = shares ? serverAnnotations(self) : {};
+  const running = await prepareNode({ ...nodeOptions, annotations }, registry, ground);
   const { kubelet, images, streams } = running;
   const dialer = nodeDialer({ client: registry, nodeName: name, credentials: () => access.credentials() });
   const onError = (error: Error): void => log.error({ err: error }, error.message);
@@ -124,6 +134,8 @@ export async function startDaemon(options: DaemonOptions, log: Logger): Promise<
       await server.close();
       dialer.close();
       await running.close();
+      if (shares)
+        await leaveServers(registry, name).catch((error) => log.warn({ err: error }, messageOf(error)));
       await controlPlane.close();
     },
   };

@@ -45,6 +45,8 @@ export interface NodeOptions extends Flags {
   readonly log: Logger;
   /** Of this node's TLS face; 0 while it has none. */
   readonly port: () => number;
+  /** What its Node says beside what is known of every node. */
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 /** What is made before the API is there to be asked. */
@@ -143,6 +145,7 @@ export async function prepareNode(
       name,
       ip: ground.ip,
       ...(options.podCidr === undefined ? {} : { podCidrs: parsePodCidr(options.podCidr) }),
+      ...(options.annotations ? { annotations: options.annotations } : {}),
       version,
       runtimeVersion: nodeRuntime.version,
       capacity,

@@ -29,8 +29,9 @@ export interface JoinRequest {
  * On a Node: the hash of the machine's id, whose name it is. Every node reads it: by the id itself a node that kept its token
  * could join in the name of another.
  */
-const machineAnnotation = 'podwire.dev/machine';
-const hashOf = (machineId: string): string => createHash('sha256').update(machineId).digest('hex');
+export const machineAnnotation = 'podwire.dev/machine';
+export const machineMark = (machineId: string): string =>
+  createHash('sha256').update(machineId).digest('hex');
 
 export interface Joiner {
   readonly client: Client;
@@ -70,7 +71,7 @@ export function nodeCertificate(
 
 /** Makes name and address that machine's, or refuses. */
 async function claim(client: Client, { name, address, machineId, podCidrs }: JoinRequest): Promise<Node> {
-  const machine = hashOf(machineId);
+  const machine = machineMark(machineId);
   const mine = ({ metadata }: Node): boolean => metadata.annotations?.[machineAnnotation] === machine;
   const holder = (items: readonly Node[]): Node | undefined =>
     items.find((node) => node.metadata.name !== name && addressOf(node) === address);

@@ -19,6 +19,8 @@ export interface NodeInput {
   readonly ip: string;
   /** Its subnets, one an address family, where they are given by hand. */
   readonly podCidrs?: readonly string[];
+  /** What else it says of itself. */
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly version: string;
   /** e.g. crun://1.8.1 */
   readonly runtimeVersion: string;
@@ -124,12 +126,13 @@ export class NodeStatusReporter {
 }
 
 /**
- * The Node of this machine, made when there is none. `podCidrs`: its subnets where they are given by hand.
+ * The Node of this machine, made when there is none. `podCidrs`: its subnets where they are given by hand. What others
+ * annotate it with stays.
  * @throws ApiError Conflict when another node has these
  */
 export async function ensureNode(
   client: Client,
-  { name, podCidrs }: Pick<NodeInput, 'name' | 'podCidrs'>,
+  { name, podCidrs, annotations = {} }: Pick<NodeInput, 'name' | 'podCidrs' | 'annotations'>,
 ): Promise<Node> {
   const spec = podCidrs && { podCIDR: podCidrs[0], podCIDRs: [...podCidrs] };
   const labels = {
@@ -140,15 +143,21 @@ export async function ensureNode(
   try {
     const found = await client.get('nodes', { name });
     const isAsGiven = !spec || found.spec?.podCIDRs?.join() === spec.podCIDRs.join();
-    const isLabelled = Object.entries(labels).every(([key, value]) => found.metadata.labels?.[key] === value);
+    const isLabelled = has(found.metadata.labels, labels) && has(found.metadata.annotations, annotations);
     if (isAsGiven && isLabelled) return found;
-    return await client.patch('nodes', { name }, { metadata: { labels }, ...(isAsGiven ? {} : { spec }) });
+    const metadata = { labels, annotations };
+    return await client.patch('nodes', { name }, { metadata, ...(isAsGiven ? {} : { spec }) });
   } catch (error) {
     if (!isReason(error, 'NotFound')) throw error;
-    const metadata = { name, labels };
+    const metadata = { name, labels, annotations };
     return client.create('nodes', { apiVersion: 'v1', kind: 'Node', metadata, spec });
   }
 }
+
+const has = (
+  found: Readonly<Record<string, string>> = {},
+  wanted: Readonly<Record<string, string>>,
+): boolean => Object.entries(wanted).every(([key, value]) => found[key] === value);
 
 interface Seen {
   readonly notReady: string | undefined;

@@ -65,6 +65,9 @@ class NodeNetworkLoop implements RunningNodeNetwork {
   #local: LocalNode | undefined;
   #table: PeerTable | undefined;
   #published: Readonly<Record<string, string>> = {};
+  /** What the others must know, as it was found out last. */
+  #toTell: Readonly<Record<string, string>> = {};
+  #telling: NodeJS.Timeout | undefined;
   #todo: Todo = { setup: false, full: false, peers: new Set() };
   #running: Promise<void> | undefined;
   #followed: Promise<void> = Promise.resolve();
@@ -144,6 +147,7 @@ class NodeNetworkLoop implements RunningNodeNetwork {
     this.#stop.abort();
     clearTimeout(this.#settling);
     clearTimeout(this.#retry);
+    clearTimeout(this.#telling);
     for (const timer of this.#timers) clearInterval(timer);
     this.#stopMonitor?.();
     this.#markSeen();
@@ -180,9 +184,13 @@ class NodeNetworkLoop implements RunningNodeNetwork {
       this.#needPeers((now ? this.#table?.put(now) : this.#table?.delete(name)) ?? []);
       return;
     }
-    if (!now || !this.#takeOwn(now) || !this.#own) return;
-    const own = { name, backend: this.#backend.announcement, podCidrs: this.#own.podCidrs };
-    this.#table = new PeerTable({ ...own, addresses: ownByFamily(this.#own) });
+    if (now && !this.#takeOwn(now)) this.#tellAgain();
+    else if (now && this.#own) this.#judgeAnew(name, this.#own);
+  }
+
+  #judgeAnew(name: string, { podCidrs, addresses }: OwnNode): void {
+    const own = { name, backend: this.#backend.announcement, podCidrs };
+    this.#table = new PeerTable({ ...own, addresses: ownByFamily(addresses) });
     for (const node of this.#nodes.items) this.#table.put(node);
     this.#need({ setup: true, full: true });
   }
@@ -294,8 +302,22 @@ class NodeNetworkLoop implements RunningNodeNetwork {
       [annotation.addresses]: Object.values(this.#local?.underlay.addresses ?? {}).join(),
       ...(await this.#backend.annotations()),
     };
-    if (Object.entries(wanted).every(([key, value]) => this.#published[key] === value)) return;
+    this.#toTell = wanted;
+    if (!this.#tellsLess()) return;
     await client.patch('nodes', { name: nodeName }, { metadata: { annotations: wanted } });
+  }
+
+  #tellsLess(): boolean {
+    return Object.entries(this.#toTell).some(([key, value]) => this.#published[key] !== value);
+  }
+
+  /** A Node that was deleted and made anew, or that a hand changed; not at once, for whoever does so may do it again. */
+  #tellAgain(): void {
+    if (this.#telling || !this.#tellsLess()) return;
+    this.#telling = setTimeout(() => {
+      this.#telling = undefined;
+      if (this.#tellsLess()) this.#need({ setup: true });
+    }, crowdedMs);
   }
 
   // What others do to the kernel.
@@ -350,7 +372,7 @@ class NodeNetworkLoop implements RunningNodeNetwork {
 
 const hasWork = ({ setup, full, peers }: Todo): boolean => setup || full || peers.size > 0;
 
-const ownByFamily = ({ addresses }: OwnNode) =>
+const ownByFamily = (addresses: readonly string[]) =>
   Object.fromEntries(addresses.map((address) => [address.includes(':') ? 6 : 4, address]));
 
 const sameUnderlay = (a: Underlay, b: Underlay): boolean =>

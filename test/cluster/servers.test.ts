@@ -25,6 +25,14 @@ t.test('an agent of two servers', { skip }, async (t) => {
   const up = (name: string, address: string) =>
     must(name, 'up', '--node-name', name, '--node-ip', address, ...datastore, '--listen', ':6443');
   await up('node1', machines[0]!.address);
+  for (const [flags, refused] of [
+    [['--node-name', 'node1'], /the name "node1" is that of another machine of this store/],
+    [['--cluster-cidr', '10.55.0.0/16'], /the server node1 of this store has 10\.244\.0\.0\/16/],
+  ] as const)
+    t.match(await lab.podwire('node2', ['up', '--node-ip', machines[1]!.address, ...datastore, ...flags]), {
+      exitCode: 1,
+      stderr: refused,
+    });
   await up('node2', machines[1]!.address);
   const token = (await must('node1', 'token', 'create')).trim().split(' ').at(-1) as string;
   await must('node3', 'join', token, '--node-name', 'node3');

@@ -106,6 +106,14 @@ t.test('vxlan', async (t) => {
     for (const name of ['n4', 'n5', 'n6']) await world.client.delete('nodes', { name });
   });
 
+  t.test('its own Node, deleted and made anew, tells the others again', async (t) => {
+    await world.client.delete('nodes', { name: 'n1' });
+    await world.putNode(1);
+    const told = async () => (await world.client.get('nodes', { name: 'n1' })).metadata.annotations;
+    t.ok(await until(async () => (await told())?.['network.podwire.io/backend'] === 'vxlan vni=1 port=8472'));
+    t.equal(facts(), right);
+  });
+
   t.test('a restart, killed, with traffic', async (t) => {
     const [podOne, podTwo] = [world.pod(1), world.pod(2)];
     const echo = await listen(podTwo);
