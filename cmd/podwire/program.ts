@@ -83,7 +83,7 @@ function addNodeVerbs(program: Command): void {
     .option('--datastore-ca <file>', "PEM of the authority that signed etcd's certificates (etcds://)")
     .option('--datastore-cert <file>', 'PEM of the certificate by which etcd knows this server')
     .option('--datastore-key <file>', 'PEM of its key')
-    .addHelpText('after', examples('podwire up', 'podwire up --pod-cidr 10.99.0.0/24 --runtime runc'))
+    .addHelpText('after', examples('podwire up', 'podwire up --pod-cidr 10.55.0.0/24 --runtime runc'))
     .action(action(async (): Promise<Run<[DaemonFlags]>> => (await import('./verbs/up.ts')).runUp));
   addNodeFlags(up);
   program

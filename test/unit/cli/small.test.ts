@@ -8,6 +8,7 @@ import { parseOutput } from '../../../cmd/podwire/print/output.ts';
 import { parseTargets, podName, restPath } from '../../../cmd/podwire/resources.ts';
 import { graceSeconds } from '../../../cmd/podwire/verbs/delete.ts';
 import { imageTable } from '../../../cmd/podwire/verbs/image.ts';
+import { nodeIpFault } from '../../../cmd/podwire/verbs/join.ts';
 import { logQuery } from '../../../cmd/podwire/verbs/logs.ts';
 import { parseCondition } from '../../../cmd/podwire/verbs/wait.ts';
 import { ApiError } from '../../../lib/api/errors.ts';
@@ -183,4 +184,23 @@ docker.io/library/nginx   1.27     ababababababa   70.0MiB   60m
 h:5000/x                  <none>   cd              10B       60s
 `,
   );
+});
+
+t.test('addresses that no node has', async (t) => {
+  for (const address of ['192.168.56.10', '10.0.2.15', 'fd00::2', '2001:db8::1', '::2'])
+    t.equal(nodeIpFault(address), undefined, address);
+  for (const address of [
+    '127.0.0.1',
+    '0.0.0.0',
+    '224.0.0.5',
+    '169.254.1.1',
+    '::',
+    '::1',
+    'fe80::1',
+    'fe80::1%eth0',
+    'ff02::1',
+  ])
+    t.match(nodeIpFault(address), /loopback, link-local/, address);
+  for (const address of ['', 'one', '10.0.0', '10.0.0.1/24'])
+    t.match(nodeIpFault(address), /expected an IPv4/, address);
 });
