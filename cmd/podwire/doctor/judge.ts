@@ -107,7 +107,7 @@ export function judgeRange(podCidrs: string, used: readonly Range[]): Finding {
     (each) => !/^(podwire|pw)/.test(each.device) && each.cidr !== 'default' && overlaps(podCidr, each.cidr),
   );
   if (!clash) return ok('pod addresses', `${podCidr} is free`);
-  const free = ['10.244.0.0/24', '10.99.0.0/24', '172.30.0.0/24', '192.168.244.0/24', '198.18.0.0/24'].find(
+  const free = ['10.244.0.0/24', '10.55.0.0/24', '172.30.0.0/24', '192.168.244.0/24', '198.18.0.0/24'].find(
     (each) => !used.some((range) => overlaps(each, range.cidr)),
   );
   return fail(

@@ -1,3 +1,4 @@
+import { rangeDefaults } from '../../../lib/controllers/cluster-ranges.ts';
 import t from 'tap';
 import { fail, ok, renderFindings, warn } from '../../../cmd/podwire/doctor/finding.ts';
 import * as judge from '../../../cmd/podwire/doctor/judge.ts';
@@ -50,7 +51,18 @@ t.test('address ranges', async (t) => {
   const clash = judge.judgeRange('10.244.0.0/24', used);
   t.equal(clash.state, 'fail');
   t.match(clash.detail, /overlaps 10\.244\.0\.0\/16 \(route over wg0\)/);
-  t.equal(clash.mend, 'podwire up --pod-cidr 10.99.0.0/24');
+  t.equal(clash.mend, 'podwire up --pod-cidr 10.55.0.0/24');
+  // What it advises must be taken: podwired refuses a range among the Services'.
+  for (const taken of [[], ['10.55.0.0/16'], ['10.55.0.0/16', '172.16.0.0/12']]) {
+    const more = taken.map((cidr) => ({ cidr, what: 'route over wg0', device: 'wg0' }));
+    const advised =
+      judge
+        .judgeRange('10.244.0.0/24', [...used, ...more])
+        .mend?.split(' ')
+        .at(-1) ?? '';
+    t.ok(judge.ipv4Range(advised), advised);
+    t.notOk(judge.overlaps(advised, rangeDefaults.serviceCidr), advised);
+  }
   t.equal(
     judge.judgeRange('10.244.0.0/24', [{ cidr: '10.244.0.1/24', what: 'x', device: 'podwire0' }]).state,
     'ok',
