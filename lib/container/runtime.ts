@@ -10,7 +10,7 @@ import { Undo } from '../exec/undo.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { setCgroupLimits } from '../kernel/cgroup.ts';
 import { diskUsage } from '../kernel/disk.ts';
-import { identify, isAlive } from '../kernel/process.ts';
+import { identify, isAlive, programOf, untilReplaced } from '../kernel/process.ts';
 import { readIfThere } from '../kernel/files.ts';
 import { endAbandoned } from './abandoned.ts';
 import { mountRoot, planBundle, warmSeccomp, writeBundle } from './bundle.ts';
@@ -110,6 +110,9 @@ export function createContainerRuntime(options: ContainerRuntimeOptions): Contai
 
 /** After that much time it is looked whether the OCI runtime still lives. */
 const slowCreationMs = 5000;
+
+/** A program that takes longer to begin (its file lies on a disk that hangs) is not waited for. */
+const becomingMs = 500;
 
 class ConmonRuntime implements ContainerRuntime {
   readonly #options: ContainerRuntimeOptions;
@@ -256,8 +259,11 @@ class ConmonRuntime implements ContainerRuntime {
     const begun = { state: 'starting', startedAt: new Date().toISOString() } as const;
     saveContainer(files, { ...record, ...begun }); // a full disk leaves it as it was: to be started again
     Object.assign(record, begun);
+    const init = record.pid && programOf(record.pid);
     try {
       await this.#exec({ argv: startArgv(this.#runtimeOf(record), id) });
+      // The OCI runtime returns a little before its child becomes the container's program: /proc/1 is closed till then.
+      if (record.pid) await untilReplaced(record.pid, init, becomingMs);
     } catch (error) {
       await this.#table.killAndWait(live).catch(() => {}); // what matters is why it did not start
       return this.#failStart(live, readableRuntimeError(messageOf(error), id));

@@ -1,7 +1,8 @@
 // Processes that are nobody's child of ours: who they are, whether they still live, how to signal and start them.
 // Assumes /proc. A pid alone is not an identity (pids are reused): pid and start time together are.
 // One read of /proc/PID/stat a question, about 20 microseconds.
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Exec, run } from '../exec/exec.ts';
 import { findProgram } from '../exec/find-program.ts';
 import { KernelError, toKernelError } from './errors.ts';
@@ -33,6 +34,26 @@ export function identify(pid: number): ProcessIdentity | undefined {
 /** True while that very process runs. */
 export function isAlive(identity: ProcessIdentity): boolean {
   return identify(identity.pid)?.startTime === identity.startTime;
+}
+
+/** What /proc/PID/exe links to; undefined when the process has ended. Other words after every exec of another program. */
+export function programOf({ pid }: Pick<ProcessIdentity, 'pid'>): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/exe`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Resolves when the process runs another program than `before`, or none any more, or after `timeoutMs`. */
+export async function untilReplaced(
+  process: ProcessIdentity,
+  before: string | undefined,
+  timeoutMs: number,
+): Promise<void> {
+  if (before === undefined) return;
+  const end = Date.now() + timeoutMs;
+  while (programOf(process) === before && Date.now() < end) await sleep(1);
 }
 
 /** Sends a signal to that very process; false when it is gone already. */
