@@ -118,7 +118,8 @@ export class ImagePuller {
 const failWith =
   ({ container, record }: WantedImage) =>
   (code: string, message: string, retryMs: number): never => {
-    const reason = code === 'ImagePullBackOff' ? 'BackOff' : 'Failed';
-    record({ type: 'Warning', reason, message, container: container.name });
+    const isBackoff = code === 'ImagePullBackOff';
+    const [type, reason] = isBackoff ? (['Normal', 'BackOff'] as const) : (['Warning', 'Failed'] as const);
+    record({ type, reason, message, container: container.name });
     throw new ImageWaitError(code, message, retryMs);
   };

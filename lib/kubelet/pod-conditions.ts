@@ -112,7 +112,11 @@ function areContainersReady({ pod, phase, statuses }: ConditionsInput): Verdict 
   return { met: false, reason: 'ContainersNotReady', message };
 }
 
-function isInitialized({ pod, phase, statuses }: ConditionsInput): Verdict {
+export function isInitialized({
+  pod,
+  phase,
+  statuses,
+}: Pick<ConditionsInput, 'pod' | 'phase' | 'statuses'>): Verdict {
   if (phase === 'Succeeded') return { met: true, reason: 'PodCompleted' };
   const appRan = statuses.some(
     ({ name, state, lastState }) =>

@@ -5,6 +5,8 @@ import type { ContainerStatus, Pod } from '../api/types.ts';
 
 export type Phase = 'Pending' | 'Running' | 'Succeeded' | 'Failed';
 
+export const isTerminal = (phase: string | undefined): boolean => phase === 'Succeeded' || phase === 'Failed';
+
 /** `statuses`: of init and app containers. */
 export function podPhase(pod: Pod, statuses: readonly ContainerStatus[]): Phase {
   const of = (kind: string): ContainerStatus[] =>

@@ -5,12 +5,7 @@ import type { ContainerStatus, RuntimeService } from '../container/cri.ts';
 import { StepClock } from '../exec/step-clock.ts';
 import type { PodRuntimeStatus } from './pod-actions.ts';
 import { type Resizing, withSizes } from './resize.ts';
-import type { WaitingReason } from './status.ts';
-
-/** Why a Pod was given up. `disrupted`: it was not its own fault. */
-export interface Failure extends WaitingReason {
-  readonly disrupted?: boolean;
-}
+import type { Failure, WaitingReason } from './status.ts';
 
 export interface PodState {
   /** The newest object. For a static Pod: made from its file, with the file's uid. */

@@ -19,14 +19,22 @@ import {
   type ProbeResults,
   shouldRestart,
 } from './pod-actions.ts';
-import { podConditions } from './pod-conditions.ts';
-import { podPhase } from './pod-phase.ts';
+import { isInitialized, podConditions } from './pod-conditions.ts';
+import { isTerminal, podPhase } from './pod-phase.ts';
 import type { Resizing } from './resize.ts';
 
 /** Why a container waits, when the runtime cannot tell: ErrImagePull, CrashLoopBackOff, CreateContainerError … */
 export interface WaitingReason {
   readonly reason: string;
   readonly message: string;
+}
+
+/** Why a Pod was given up. */
+export interface Failure extends WaitingReason {
+  /** It was not its own fault. */
+  readonly disrupted?: boolean;
+  /** The node never let it in. */
+  readonly rejected?: boolean;
 }
 
 export interface StatusInput {
@@ -39,7 +47,7 @@ export interface StatusInput {
   readonly messages: ReadonlyMap<string, string>;
   readonly probes: ProbeResults;
   /** Set once the Pod was given up (DeadlineExceeded, Evicted): the phase becomes Failed. */
-  readonly failed?: (WaitingReason & { readonly disrupted?: boolean }) | undefined;
+  readonly failed?: Failure | undefined;
   readonly sizes?: Resizing | undefined;
   readonly now: string;
 }
@@ -143,19 +151,46 @@ function lostState(known: ApiContainerStatus, noticedAt: string): ContainerState
   };
 }
 
+/** What a container counts as that never ran, in a Pod that has come to its end. Source: kubelet's TerminatePod. */
+const neverRan: ContainerState = {
+  terminated: {
+    exitCode: lostExitCode,
+    reason: 'ContainerStatusUnknown',
+    message: 'The container could not be located when the pod was terminated',
+  },
+};
+
+type Statuses = Record<'init' | 'apps' | 'ephemeral', ApiContainerStatus[]>;
+
+function containerStatuses(input: StatusInput): Statuses {
+  const { spec } = input.pod;
+  const of = (specs: readonly Container[]): ApiContainerStatus[] =>
+    specs.map((one) => containerStatus(input, one));
+  // Ephemeral ones make no Pod ready or unready.
+  const ephemeral = of(ephemeralContainers(spec)).map((one) => ({ ...one, ready: false }));
+  return { init: of(spec.initContainers ?? []), apps: of(spec.containers), ephemeral };
+}
+
+/** Nothing waits any more in a Pod that is over: what ran shows its end, and what never ran, where its turn had come. */
+function endedStatuses(input: StatusInput): Statuses {
+  const { init, apps, ephemeral } = containerStatuses({ ...input, waiting: new Map() });
+  const { pod } = input;
+  const turn = isInitialized({ pod, phase: 'Failed', statuses: [...init, ...apps] }).met;
+  const ended = (one: ApiContainerStatus): ApiContainerStatus =>
+    turn && one.state?.waiting ? { ...one, state: neverRan } : one;
+  return { init: init.map(ended), apps: apps.map(ended), ephemeral };
+}
+
 /** The whole status of one Pod. */
 export function podStatus(input: StatusInput): PodStatus {
   const { pod, runtime, hostIP, now, failed } = input;
-  const statusesOf = (specs: readonly Container[]): ApiContainerStatus[] =>
-    specs.map((spec) => containerStatus(input, spec));
-  const containerStatuses = statusesOf(pod.spec.containers);
-  const initContainerStatuses = statusesOf(pod.spec.initContainers ?? []);
-  const all = [...initContainerStatuses, ...containerStatuses];
-  // They make no Pod ready or unready.
-  const ephemeral = statusesOf(ephemeralContainers(pod.spec)).map((one) => ({ ...one, ready: false }));
-  const phase = failed ? 'Failed' : podPhase(pod, all);
+  const going = containerStatuses(input);
+  const phase = failed ? 'Failed' : podPhase(pod, [...going.init, ...going.apps]);
+  const { init, apps, ephemeral } = isTerminal(phase) ? endedStatuses(input) : going;
+  const all = [...init, ...apps];
   const [sandbox] = runtime.sandboxes;
   const known = pod.status ?? {};
+  const wasNeverHere = failed?.rejected && !known.containerStatuses;
   const ownIps = sandbox?.ips.length ? sandbox.ips : (known.podIPs ?? []).map(({ ip }) => ip);
   const ips = pod.spec.hostNetwork ? [hostIP] : ownIps;
   return {
@@ -175,8 +210,8 @@ export function podStatus(input: StatusInput): PodStatus {
     ...(ips.length > 0 ? { podIP: ips[0], podIPs: ips.map((ip) => ({ ip })) } : {}),
     startTime: known.startTime ?? seconds(now),
     ...(known.qosClass ? { qosClass: known.qosClass } : {}),
-    ...(initContainerStatuses.length > 0 ? { initContainerStatuses } : {}),
-    containerStatuses,
+    ...(init.length > 0 && !wasNeverHere ? { initContainerStatuses: init } : {}),
+    ...(wasNeverHere ? {} : { containerStatuses: apps }),
     ...(ephemeral.length > 0 ? { ephemeralContainerStatuses: ephemeral } : {}),
   };
 }

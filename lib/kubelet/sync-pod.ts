@@ -19,6 +19,7 @@ import {
   type PodActions,
   type PodRuntimeStatus,
 } from './pod-actions.ts';
+import { isTerminal } from './pod-phase.ts';
 import { allocatedPod, clockOf, type PodState, runtimeStatusOf, staleContainers } from './pod-state.ts';
 import type { SyncOutcome } from './pod-workers.ts';
 import { PodResizer } from './resizer.ts';
@@ -119,8 +120,9 @@ export class PodSyncer {
     const rejection = podRejection(pod, { node, others, pressures: pressures() });
     state.admitted ||= rejection === undefined;
     if (!rejection) return;
-    state.failed = rejection;
-    this.#record(pod, { type: 'Warning', ...rejection });
+    const { reason, message } = rejection;
+    state.failed = { reason, message: `Pod was rejected: ${message}`, rejected: true };
+    this.#record(pod, { type: 'Warning', reason, message });
   }
 
   /** Marks a Pod past activeDeadlineSeconds as failed; gives the milliseconds left otherwise. */
@@ -302,5 +304,3 @@ export class PodSyncer {
     for (const sandbox of sandboxes) await runtime.removePodSandbox(sandbox.id);
   }
 }
-
-const isTerminal = (phase: string | undefined): boolean => phase === 'Succeeded' || phase === 'Failed';

@@ -230,7 +230,7 @@ async function eviction(t: Test, node: TestNode, flags: string[]): Promise<void>
       t.match(short, { status: 'True', reason: 'KubeletHasInsufficientMemory' });
       await node.apply(podOf('late', [shell('a', sleeper)], { nodeName: (await nodeOf()).metadata.name }));
       const late = await node.until('late', isEvicted);
-      t.equal(late.status?.message, 'The node had condition: [MemoryPressure]. ');
+      t.equal(late.status?.message, 'Pod was rejected: The node had condition: [MemoryPressure]. ');
       const taints = (await nodeOf()).spec?.taints?.map(({ key }) => key);
       t.strictSame(taints, ['node.kubernetes.io/memory-pressure']);
       t.ok(isRunning(await node.until('vital', () => true)), 'what the cluster needs stays');

@@ -179,7 +179,7 @@ async function security(t: Test, runtime: TestRuntime): Promise<void> {
     const pod = await node.until('forbidden', (p) => p?.status?.phase === 'Failed');
     t.match(pod.status, {
       reason: 'SysctlForbidden',
-      message: 'forbidden sysctl: "net.core.somaxconn" not allowlisted',
+      message: 'Pod was rejected: forbidden sysctl: "net.core.somaxconn" not allowlisted',
     });
     t.match((await node.podwire(['describe', 'pod', 'forbidden'])).stdout, /Warning\s+SysctlForbidden/);
     await node.podwire(['delete', 'pod', 'forbidden']);

@@ -158,3 +158,41 @@ t.test("addresses: the Pod's own, or the machine's with hostNetwork", async (t) 
   t.match(podStatus(input({})), { podIP: '10.244.0.2', hostIP: '192.0.2.1' });
   t.match(podStatus(input({ pod: pod({ hostNetwork: true }) })), { podIP: '192.0.2.1' });
 });
+
+t.test('nothing waits in a Pod that is over', async (t) => {
+  const waiting = new Map([
+    ['a', { reason: 'ImagePullBackOff', message: 'm' }],
+    ['s', { reason: 'CrashLoopBackOff', message: 'm' }],
+  ]);
+  const failed = { reason: 'DeadlineExceeded', message: 'm' };
+  const none = { sandboxes: [sandbox()], containers: [] };
+  const [never] = podStatus(input({ failed, waiting, runtime: none })).containerStatuses ?? [];
+  t.match(never?.state, { terminated: { exitCode: 137, reason: 'ContainerStatusUnknown' } });
+
+  const sidecar = { name: 's', image: 'i', restartPolicy: 'Always' };
+  const crashed = exited(3, { name: 's', id: 'c2' });
+  const done = podStatus(
+    input({
+      pod: pod({ restartPolicy: 'Never', initContainers: [sidecar] }),
+      runtime: { sandboxes: [], containers: [exited(0), crashed] },
+      waiting,
+    }),
+  );
+  t.equal(done.phase, 'Succeeded');
+  t.match(done.initContainerStatuses?.[0]?.state, { terminated: { exitCode: 3, reason: 'Error' } });
+
+  const initContainers = [{ name: 'i', image: 'i' }];
+  const early = podStatus(input({ failed, runtime: none, pod: pod({ initContainers }) }));
+  t.match(
+    early.containerStatuses?.[0]?.state,
+    { waiting: { reason: 'PodInitializing' } },
+    'not its turn yet',
+  );
+});
+
+t.test('a Pod that its node never let in has no containers to tell of', async (t) => {
+  const failed = { reason: 'OutOfcpu', message: 'Pod was rejected: m', rejected: true };
+  const status = podStatus(input({ failed, runtime: { sandboxes: [], containers: [] } }));
+  t.match(status, { phase: 'Failed', reason: 'OutOfcpu', message: 'Pod was rejected: m' });
+  t.equal(status.containerStatuses, undefined);
+});
