@@ -23,6 +23,22 @@ export function ratio(a: Summary, b: Summary | undefined): number | undefined {
   return b === undefined || b.median === 0 ? undefined : a.median / b.median;
 }
 
+/**
+ * a / b, measured in turns: the median of each round's own ratio, so that what changed from round to round falls out.
+ * @throws RangeError without rounds, or where one has more than the other
+ */
+export function pairedRatio(a: readonly number[], b: readonly number[]): number {
+  if (a.length !== b.length) throw new RangeError(`${a.length} rounds against ${b.length}`);
+  return summarize(a.map((value, round) => value / b[round]!)).median;
+}
+
+/** Mean of the least `share` of the values, one at least. @throws RangeError without values */
+export function meanOfLeast(values: readonly number[], share: number): number {
+  if (values.length === 0) throw new RangeError('no values for a mean');
+  const least = [...values].sort((a, b) => a - b).slice(0, Math.max(1, Math.floor(values.length * share)));
+  return least.reduce((sum, value) => sum + value, 0) / least.length;
+}
+
 export interface StepSummary {
   readonly name: string;
   /** In how many of the runs the step occurred. */

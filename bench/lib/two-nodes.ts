@@ -1,19 +1,28 @@
 // Two namespaces as nodes with a wire between them, and on each a Pod behind a bridge. The way between the Pods is made by
-// podwire's loop, or by hand with `ip`, which is what podwire is held against. Assumes the cell, iperf3 and busybox.
-import { mkdirSync } from 'node:fs';
+// podwire's loop, or by hand with `ip`, which is what podwire is held against: without nftables, so that Pods reach each other
+// and nothing else, or with the one rule that lets them out. Assumes the cell, iperf3 and busybox.
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run } from '../../lib/exec/exec.ts';
 import { openSession } from '../../lib/exec/session.ts';
 import { ipBatch } from '../../lib/kernel/ip.ts';
 import { addNetns, deleteNetns, netnsPath } from '../../lib/kernel/netns.ts';
+import { nftApply } from '../../lib/kernel/nftables.ts';
 import { vtepMac } from '../../lib/kernel/overlay.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
 import type { NetworkChildInput } from './network-child.ts';
 import type { SimulatedNode } from './simulated-nodes.ts';
+import { meanOfLeast } from './stats.ts';
 
 export type PairBackend = 'vxlan' | 'host-gw';
-export type Maker = 'podwire' | 'by hand';
+export type Maker = 'podwire' | 'by hand' | 'by hand, masquerade';
+
+const stems: Readonly<Record<Maker, string>> = {
+  podwire: 'pw',
+  'by hand': 'hand',
+  'by hand, masquerade': 'masq',
+};
 
 const child = fileURLToPath(new URL('network-child.ts', import.meta.url));
 const own = (number: number): SimulatedNode => ({
@@ -23,17 +32,43 @@ const own = (number: number): SimulatedNode => ({
 });
 const other = (number: number): number => 3 - number;
 
+/** Of a round: short, so that the makers' turns come close to each other. */
+const megabytes = 200;
+const pings = 2000;
+
 export interface Pair {
-  /** Gbit/s from one Pod to the other, by one TCP stream. */
-  throughput(seconds: number): Promise<number>;
-  /** Microseconds there and back, the mean of many. */
+  /** Gbit/s from one Pod to the other, by one TCP stream with a CPU for either end. */
+  throughput(): Promise<number>;
+  /** Microseconds there and back, the mean of the fastest nine tenths: what else the machine does falls on the rest. */
   latency(): Promise<number>;
   close(): Promise<void>;
 }
 
-/** Underlay, bridges, Pods and the way between them. `folder` is for the nodes' files. */
-export async function makePair(backend: PairBackend, maker: Maker, folder: string): Promise<Pair> {
-  const stem = `bench-${backend}-${maker === 'podwire' ? 'pw' : 'hand'}`;
+/** What makes the stream's two ends go before all other processes; nothing where this is not allowed. */
+export async function firstInLine(): Promise<readonly string[]> {
+  const words = ['chrt', '--fifo', '10'] as const;
+  try {
+    await run({ argv: [...words, 'true'] });
+    return words;
+  } catch {
+    return [];
+  }
+}
+
+export interface PairOptions {
+  /** For the nodes' files. */
+  readonly folder: string;
+  /** See firstInLine. */
+  readonly before: readonly string[];
+}
+
+/** Underlay, bridges, Pods and the way between them. */
+export async function makePair(
+  backend: PairBackend,
+  maker: Maker,
+  { folder, before }: PairOptions,
+): Promise<Pair> {
+  const stem = `bench-${backend}-${stems[maker]}`;
   const node = (number: number): string => `${stem}-n${number}`;
   const pod = (number: number): string => `${stem}-p${number}`;
   const mtu = backend === 'vxlan' ? 1450 : 1500;
@@ -62,23 +97,25 @@ export async function makePair(backend: PairBackend, maker: Maker, folder: strin
     [1, 2].map((number) => wayOf(backend, maker, { number, netns: node(number), folder })),
   );
   const server = await openSession({
-    argv: ['nsenter', `--net=${netnsPath(pod(2))}`, 'iperf3', '-s'],
+    argv: ['nsenter', `--net=${netnsPath(pod(2))}`, ...before, 'iperf3', '-s'],
     tty: false,
     stdin: false,
   });
-  const inOne = (...argv: [string, ...string[]]) =>
+  const inOne = (...argv: readonly string[]) =>
     run({ argv: ['nsenter', `--net=${netnsPath(pod(1))}`, ...argv], timeoutMs: 30_000 });
   return {
-    async throughput(seconds) {
-      const { stdout } = await inOne('iperf3', '-c', '10.244.2.2', '-t', String(seconds), '-J');
+    async throughput() {
+      const amount = ['-n', `${megabytes}M`, '-A', twoCpus()] as const;
+      const { stdout } = await inOne(...before, 'iperf3', '-c', '10.244.2.2', ...amount, '-J');
       const { end } = JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } };
       return end.sum_received.bits_per_second / 1e9;
     },
     async latency() {
-      const { stdout } = await inOne('busybox', 'ping', '-q', '-A', '-c', '2000', '10.244.2.2');
-      const [, mean] = /min\/avg\/max = [\d.]+\/([\d.]+)\//.exec(stdout) ?? [];
-      if (mean === undefined) throw new Error(`ping: ${stdout}`);
-      return Number(mean) * 1000;
+      // The tool's own mean is cut to a microsecond, a tenth of what is to be told; the single times are as often cut up as down.
+      const { stdout } = await inOne('busybox', 'ping', '-A', '-c', String(pings), '10.244.2.2');
+      const times = [...stdout.matchAll(/ time=([\d.]+) ms$/gm)].map(([, ms]) => Number(ms) * 1000);
+      if (times.length < pings) throw new Error(`ping: ${times.length} of ${pings} answers`);
+      return meanOfLeast(times, 0.9);
     },
     async close() {
       server.kill();
@@ -89,6 +126,16 @@ export async function makePair(backend: PairBackend, maker: Maker, folder: strin
   };
 }
 
+/** Two CPUs that this process may use, as iperf3 wants them; where the scheduler chose, runs differed by a tenth. */
+function twoCpus(): string {
+  const [, list = '0'] = /^Cpus_allowed_list:\s*(.+)$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
+  const cpus = list.split(',').flatMap((range) => {
+    const [first = 0, last = first] = range.split('-').map(Number);
+    return first === last ? [first] : [first, first + 1];
+  });
+  return `${cpus[0]},${cpus[1] ?? cpus[0]}`;
+}
+
 interface Side {
   readonly number: number;
   readonly netns: string;
@@ -97,7 +144,7 @@ interface Side {
 
 /** Gives how to end it. */
 const wayOf = (backend: PairBackend, maker: Maker, side: Side): Promise<() => Promise<void>> =>
-  maker === 'podwire' ? byLoop(backend, side) : byHand(backend, side);
+  maker === 'podwire' ? byLoop(backend, side) : byHand(backend, maker, side);
 
 async function byLoop(backend: PairBackend, { number, netns, folder }: Side): Promise<() => Promise<void>> {
   const root = join(folder, netns);
@@ -130,12 +177,17 @@ async function byLoop(backend: PairBackend, { number, netns, folder }: Side): Pr
   };
 }
 
-async function byHand(backend: PairBackend, { number, netns }: Side): Promise<() => Promise<void>> {
+async function byHand(
+  backend: PairBackend,
+  maker: Maker,
+  { number, netns }: Side,
+): Promise<() => Promise<void>> {
   const far = other(number);
   await run({
     argv: ['nsenter', `--net=${netnsPath(netns)}`, 'tee', '/proc/sys/net/ipv4/ip_forward'],
     input: '1',
   });
+  if (maker === 'by hand, masquerade') await nftApply(masquerade(number), { netns });
   if (backend === 'host-gw') {
     await ipBatch([`route add 10.244.${far}.0/24 via 192.0.2.${far} dev eth0`], { netns });
     return async () => {};
@@ -154,3 +206,12 @@ async function byHand(backend: PairBackend, { number, netns }: Side): Promise<()
   await ipBatch([`fdb add ${farMac} dev vx0 dst 192.0.2.${far} self permanent`], { netns, tool: 'bridge' });
   return async () => {};
 }
+
+/** What lets Pods out of the cluster, and the least that does. */
+const masquerade = (number: number): string => `table ip nat {
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr 10.244.${number}.0/24 ip daddr != 10.244.0.0/16 masquerade
+  }
+}
+`;

@@ -66,6 +66,24 @@ for (const c of cases)
     );
   });
 
+t.test('rounds: ratios within a round, and goals against each base', async (t) => {
+  const rounds = { podwire: [9, 90, 19], 'by hand': [10, 100, 20], masquerade: [9, 90, 18] };
+  const measurement: Measurement = {
+    title: 'ping',
+    unit: 'µs',
+    base: 'by hand',
+    furtherBases: ['masquerade'],
+    peers: Object.fromEntries(Object.entries(rounds).map(([name, values]) => [name, summarize(values)])),
+    rounds,
+    goalLeastRatio: 0.97,
+  };
+  t.same(verdicts([measurement]), [
+    { title: 'ping', text: '0.90 × by hand (goal: at least 0.97)', reached: false },
+    { title: 'ping', text: '1.00 × masquerade (goal: at least 0.97)', reached: true },
+  ]);
+  t.match(showMeasurement(measurement), /podwire\s+19\.0\s+9\.00\s+90\.0\s+0\.90\n/);
+});
+
 t.test('showMeasurement: ratio beside all but the base', async (t) => {
   const text = showMeasurement(measured({ podwire: 40, containerd: 80 }));
   t.match(text, /× containerd/);

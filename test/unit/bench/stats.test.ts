@@ -3,7 +3,14 @@ import { parseCpu } from '../../../bench/lib/cpu.ts';
 import { parseSmapsRollup, sumMemory } from '../../../bench/lib/memory.ts';
 import { pool } from '../../../bench/lib/pool.ts';
 import { createProgress } from '../../../bench/lib/progress.ts';
-import { ratio, rotated, summarize, summarizeSteps } from '../../../bench/lib/stats.ts';
+import {
+  meanOfLeast,
+  pairedRatio,
+  ratio,
+  rotated,
+  summarize,
+  summarizeSteps,
+} from '../../../bench/lib/stats.ts';
 import { figure, formatTable } from '../../../bench/lib/table.ts';
 
 const summaries = [
@@ -27,6 +34,19 @@ t.test('ratio', async (t) => {
   t.equal(ratio(summarize([30]), summarize([60])), 0.5);
   t.equal(ratio(summarize([30]), undefined), undefined);
   t.equal(ratio(summarize([30]), summarize([0])), undefined);
+});
+
+t.test('pairedRatio: of each round, so that a slow round slows both', async (t) => {
+  t.equal(pairedRatio([9, 90, 18], [10, 100, 20]), 0.9);
+  t.equal(pairedRatio([9, 90, 1], [10, 100, 20]), 0.9, 'one odd round does not count');
+  t.throws(() => pairedRatio([], []), RangeError);
+  t.throws(() => pairedRatio([1, 2], [1]), RangeError);
+});
+
+t.test('meanOfLeast', async (t) => {
+  t.equal(meanOfLeast([500, 1, 3, 2, 4, 1, 3, 2, 4, 5], 0.9), 25 / 9);
+  t.equal(meanOfLeast([4], 0.9), 4);
+  t.throws(() => meanOfLeast([], 0.9), RangeError);
 });
 
 t.test(
