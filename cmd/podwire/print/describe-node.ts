@@ -29,6 +29,7 @@ export function describeNode(
     ],
     ['Unschedulable', String(spec.unschedulable ?? false)],
     ['PodCIDR', spec.podCIDR],
+    ['PodCIDRs', spec.podCIDRs?.join()],
   ];
   return [
     renderFields(fields),

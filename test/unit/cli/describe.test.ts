@@ -181,7 +181,7 @@ t.test('a Pod that has nothing yet', async (t) => {
 t.test('a node with its Pods', async (t) => {
   const node = {
     metadata: { name: 'n1', uid: 'u', resourceVersion: '1', creationTimestamp: '2026-01-01T00:00:00Z' },
-    spec: { podCIDR: '10.244.0.0/24' },
+    spec: { podCIDR: '10.244.0.0/24', podCIDRs: ['10.244.0.0/24', 'fd00::/64'] },
     status: {
       addresses: [{ type: 'InternalIP', address: '10.0.0.1' }],
       capacity: { cpu: '2', pods: '250' },
@@ -197,6 +197,7 @@ CreationTimestamp:  Thu, 01 Jan 2026 00:00:00 +0000
 Taints:             <none>
 Unschedulable:      false
 PodCIDR:            10.244.0.0/24
+PodCIDRs:           10.244.0.0/24,fd00::/64
 Addresses:
   InternalIP:  10.0.0.1
 Capacity:
