@@ -50,7 +50,7 @@ function refuseSame(other: Node, own: OwnServer): void {
   if (name === own.name)
     throw new PodwireError(
       'SERVER_NAME_TAKEN',
-      `the name "${name}" is that of another machine of this store (at ${address ?? 'an unknown address'}): give another one with --node-name`,
+      `the name "${name}" is that of another machine of this store (at ${address ?? 'an unknown address'}), which was heard of just now: give another one with --node-name, or try again in ${nodeLeaseSeconds} s if it is this machine, installed anew`,
     );
   if (address === own.address)
     throw new PodwireError(
