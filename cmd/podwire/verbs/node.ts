@@ -9,7 +9,7 @@ import { messageOf } from '../../../lib/exec/errors.ts';
 import { type Context, untilInterrupted } from '../context.ts';
 import { type DrainRules, planDrain } from '../drain-plan.ts';
 import { parseCount, parseDuration } from '../duration.ts';
-import { ExitWith } from '../errors.ts';
+import { ExitWith, socketErrno } from '../errors.ts';
 import { waitUntil } from '../follow.ts';
 import type { ResourceInfo } from '../resources.ts';
 
@@ -32,7 +32,7 @@ async function each(
     try {
       await work(name);
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
+      if (!(error instanceof ApiError) || socketErrno(error) !== undefined) throw error;
       failures++;
       context.err(`Error from server (${error.code}): ${error.message}\n`);
     }
