@@ -269,6 +269,7 @@ class NodeNetworkLoop implements RunningNodeNetwork {
   async #step(todo: Todo): Promise<void> {
     const changed = (todo.setup || todo.full) && (await this.#standOn(todo.setup));
     const [local, table] = [this.#local as LocalNode, this.#table as PeerTable];
+    await this.#ground.know(table.peers, todo.full ? undefined : todo.peers);
     if (todo.full) await this.#programmer.all(local, table);
     else await this.#programmer.some(local, table, todo.peers);
     if (this.#programmer.begun) await this.#watchKernel();

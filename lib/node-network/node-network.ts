@@ -3,7 +3,7 @@
 // What the machine had before is kept in <run>/node-network.json, and put back by removeNodeNetwork.
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Cidr, contains, formatCidr, overlap, parseCidr } from '../cni/address.ts';
+import { type Cidr, contains, formatCidr, parseCidr } from '../cni/address.ts';
 import { settleAll } from '../exec/errors.ts';
 import type { ExecUntil } from '../exec/run-sync.ts';
 import { readIfThere, keepFile } from '../kernel/files.ts';
@@ -18,7 +18,7 @@ import { backendNames } from './types.ts';
 
 export interface NodeNetwork extends Pick<KernelOptions, 'exec' | 'trace'> {
   readonly podCidr: string;
-  /** Ranges of all nodes' Pods; the node's own unless told. */
+  /** Ranges of all nodes' Pods, and subnets that lie in none of them; the node's own unless told. */
   readonly clusterCidrs?: readonly string[];
   readonly paths: NodePaths;
   /** For the bridge's removal; a fake in tests. */
@@ -50,13 +50,18 @@ export function nodeTable(podCidr: string, tag: string, clusterCidrs: readonly s
   ].join('\n');
 }
 
-/** Where Pods are, which see each other's real addresses: nft takes no net of a set twice. */
+/** Where Pods are, which see each other's real addresses: nft takes no net of a set twice, also not as a part of another. */
 function nearNets(own: string, clusterCidrs: readonly string[]): string[] {
   const net = parseCidr(own) as Cidr;
-  const cluster = clusterCidrs.flatMap((text) => parseCidr(text) ?? []);
-  const near = cluster.filter(({ ip }) => ip.family === net.ip.family);
-  if (near.some((one) => contains(one, net.ip) && one.length <= net.length)) return near.map(formatCidr);
-  return [own, ...near.filter((one) => !overlap(one, net)).map(formatCidr)];
+  const near = [net, ...clusterCidrs.flatMap((text) => parseCidr(text) ?? [])].filter(
+    ({ ip }) => ip.family === net.ip.family,
+  );
+  const isPart = (one: Cidr, at: number): boolean =>
+    near.some(
+      (other, where) =>
+        contains(other, one.ip) && (other.length < one.length || (other.length === one.length && where < at)),
+    );
+  return near.filter((one, at) => !isPart(one, at)).map(formatCidr);
 }
 
 const forwardKey = (cidr: string): string =>

@@ -106,6 +106,15 @@ t.test('vxlan', async (t) => {
     for (const name of ['n4', 'n5', 'n6']) await world.client.delete('nodes', { name });
   });
 
+  t.test('a subnet outside the ranges of the cluster: no masquerade on the way there either', async (t) => {
+    const masquerade = () => world.inside(world.netns(1), 'nft', 'list', 'ruleset');
+    await world.putNode(4, { podCIDRs: ['10.9.4.0/24'], addresses: ['192.0.2.4'] });
+    t.ok(await until(() => masquerade().includes('10.9.4.0/24')));
+    await world.client.delete('nodes', { name: 'n4' });
+    t.ok(await until(() => !masquerade().includes('10.9.4.0/24')), 'gone with its node');
+    t.ok(await until(() => facts() === right));
+  });
+
   t.test('its own Node, deleted and made anew, tells the others again', async (t) => {
     await world.client.delete('nodes', { name: 'n1' });
     await world.putNode(1);
