@@ -69,10 +69,17 @@ export function settings(
   return { fix, reasons };
 }
 
+/** RFC 8200, section 5. A link with less has no IPv6 at all, nor an address that could be kept from it. */
+export const leastIpv6Mtu = 1280;
+
+/** No link-local address: it would be announced to peers that do not listen. Pure. */
+export const linkLocalOff = (name: string, mtu: number): NetOp[] =>
+  mtu < leastIpv6Mtu ? [] : [{ op: 'setLink', name, linkLocal: 'none' }];
+
 /** Ours from its first moment, so that nothing a kill leaves behind is taken for somebody else's. */
 export const makeVtepOps = ({ name, id, port, local, device, mac, mtu }: Vtep, alias: string): NetOp[] => [
   { op: 'addVxlan', name, id, port, local, dev: device, mac, mtu },
   { op: 'setLink', name, alias },
-  { op: 'setLink', name, linkLocal: 'none' },
+  ...linkLocalOff(name, mtu),
   { op: 'setLink', name, state: 'up' },
 ];

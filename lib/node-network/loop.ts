@@ -7,7 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Informer } from '../api/informer.ts';
 import type { Node } from '../api/types.ts';
 import { type Cidr, formatCidr, parseCidr } from '../cni/address.ts';
-import { messageOf } from '../exec/errors.ts';
+import { messageOf, PodwireError } from '../exec/errors.ts';
+import { leastIpv6Mtu } from '../kernel/vtep.ts';
 import { createBackend } from './backends.ts';
 import { NodeGround } from './ground.ts';
 import { judgeLine, startMonitor } from './monitor.ts';
@@ -285,6 +286,8 @@ class NodeNetworkLoop implements RunningNodeNetwork {
     const former = this.#local;
     this.#local = { name: nodeName, podCidrs: own.podCidrs, underlay };
     if (!setup && former && sameUnderlay(former.underlay, underlay)) return false;
+    // What stands goes on with the family that still works.
+    if (!this.#ground.stands) refuseSmallMtu(this.#mtu(), own.podCidrs, underlay);
     if (former) log?.info(`the node's network stands on ${underlay.device}, MTU ${underlay.mtu ?? 'any'}`);
     await this.#ground.make(own.podCidrs, this.#mtu(), this.#backend.name);
     return true;
@@ -375,6 +378,16 @@ const hasWork = ({ setup, full, peers }: Todo): boolean => setup || full || peer
 
 const ownByFamily = (addresses: readonly string[]) =>
   Object.fromEntries(addresses.map((address) => [address.includes(':') ? 6 : 4, address]));
+
+/** @throws PodwireError MTU_TOO_SMALL */
+function refuseSmallMtu(mtu: number | undefined, podCidrs: readonly Cidr[], underlay: Underlay): void {
+  if (mtu === undefined || mtu >= leastIpv6Mtu || !podCidrs.some(({ ip }) => ip.family === 6)) return;
+  const missing = leastIpv6Mtu - mtu;
+  throw new PodwireError(
+    'MTU_TOO_SMALL',
+    `${underlay.device} has an MTU of ${underlay.mtu}, which leaves Pods ${mtu}, and IPv6 needs ${leastIpv6Mtu}: give it ${missing} more (ip link set), or the cluster IPv4 alone (--cluster-cidr)`,
+  );
+}
 
 const sameUnderlay = (a: Underlay, b: Underlay): boolean =>
   JSON.stringify(shown(a)) === JSON.stringify(shown(b));

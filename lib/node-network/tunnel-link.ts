@@ -6,7 +6,7 @@ import type { KernelOptions } from '../kernel/ip.ts';
 import { deleteLink } from '../kernel/link.ts';
 import { type LinkInfo, lackOf, readLinkInfo } from '../kernel/link-info.ts';
 import { ipNet, type NetOp } from '../kernel/net.ts';
-import { settings } from '../kernel/vtep.ts';
+import { linkLocalOff, settings } from '../kernel/vtep.ts';
 import { aliasOf, ownAddressOps } from './own-link.ts';
 import type { LocalNode } from './types.ts';
 
@@ -40,7 +40,7 @@ export async function ensureTunnel(
   const ops: NetOp[] = [
     tunnel.make,
     { op: 'setLink', name, alias: aliasOf(kind) },
-    { op: 'setLink', name, linkLocal: 'none' },
+    ...linkLocalOff(name, mtu),
     { op: 'setLink', name, state: 'up' },
     ...ownAddressOps({ name }, local),
   ];

@@ -200,6 +200,22 @@ t.test('a node that has no subnet yet waits', async (t) => {
   t.match(await one.status(), { podCidrs: ['10.244.1.0/24', 'fd00:244:0:1::/64'], peers: [] });
 });
 
+t.test('an underlay with a small MTU carries IPv4, and says what IPv6 lacks', async (t) => {
+  const world = await makeWorld(2);
+  t.teardown(() => world.close());
+  const mtu = (number: number, bytes: number) =>
+    world.batch(world.netns(number), `link set eth0 mtu ${bytes}\n`);
+  for (const number of [1, 2]) mtu(number, 1300);
+  await world.putNode(1, { podCIDRs: ['10.244.1.0/24'] });
+  await world.putNode(2);
+  const one = await world.start(1);
+  t.match(await one.status(), { state: 'Ready', mtu: 1250, peers: ['n2'], lastError: undefined });
+  const two = await world.start(2);
+  t.match((await two.status()).notReady, /^eth0 has an MTU of 1300.*IPv6 needs 1280: give it 30 more/);
+  mtu(2, 1330);
+  t.ok(await until(async () => (await two.status()).state === 'Ready'));
+});
+
 t.test('an API that is away is waited for, and what is there stays', async (t) => {
   const world = await makeWorld(2);
   t.teardown(() => world.close());
