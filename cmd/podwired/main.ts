@@ -1,5 +1,6 @@
 // podwired, the node's daemon: flags, signals, exit codes. What it does is wired in daemon.ts.
 // Assumes root and its own Node (bin/podwired). The only place of the daemon that exits the process.
+import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';
@@ -30,6 +31,11 @@ function percent(text: string): number {
 function atLeastTwo(text: string): number {
   if (positive(text) < 2) throw new InvalidArgumentError('expected 2 or more');
   return Number(text);
+}
+
+function ipAddress(text: string): string {
+  if (isIP(text) === 0) throw new InvalidArgumentError('expected an IP address');
+  return text;
 }
 
 /** 0: any that is free. */
@@ -140,7 +146,7 @@ const program = new Command('podwired')
     '--listen <addr:port>',
     'open the API to other machines by TLS (default: podwire token create opens :6443)',
   )
-  .option('--advertise-address <ip>', 'the address by which other machines reach this server')
+  .option('--advertise-address <ip>', 'the address by which other machines reach this server', ipAddress)
   .option(
     '--node-port <port>',
     "this node's TLS port, where servers ask for logs and exec",
