@@ -6,6 +6,7 @@ import type { Cause } from '../../lib/node-network/health/diagnose.ts';
 import { run } from '../../lib/exec/exec.ts';
 import type { Pod } from '../../lib/api/types.ts';
 import { hostPod, isRunning, sleep, sleeper } from '../e2e/harness.ts';
+import { until } from '../until.ts';
 import { startLab } from './lab.ts';
 
 const largePod = (cpu: number): object => {
@@ -19,7 +20,7 @@ t.test('the network between nodes tells what is wrong with it, and a lost node i
     name: 't-health',
     nodes: 3,
     underlay: '172.30.234.0/24',
-    serverFlags: ['--node-monitor-grace-period', '4', '--default-unreachable-toleration-seconds', '2'],
+    serverFlags: ['--node-monitor-grace-period', '8', '--default-unreachable-toleration-seconds', '2'],
   });
   const { cpu = '1' } = (await lab.client.get('nodes', { name: 'node3' })).status?.allocatable ?? {};
   await lab.apply(
@@ -43,9 +44,9 @@ t.test('the network between nodes tells what is wrong with it, and a lost node i
   };
   const between = ({ reports }: NetworkStatus, from: string, to: string) =>
     reports.find(({ node }) => node === from)?.peers.find(({ peer }) => peer === to);
-  const until = async (from: string, to: string, cause: Cause): Promise<string> => {
+  const untilCause = async (from: string, to: string, cause: Cause): Promise<string> => {
     let seen = '';
-    for (const end = Date.now() + 12_000; Date.now() < end; await sleep(250)) {
+    for (const end = Date.now() + 60_000; Date.now() < end; await sleep(250)) {
       const found = between(await status(), from, to);
       if (found?.cause === cause) return found.message;
       seen = `${found?.cause}: ${found?.message}`;
@@ -59,23 +60,27 @@ t.test('the network between nodes tells what is wrong with it, and a lost node i
     nft(netns, `table bridge fault { chain f { type filter hook forward priority 0; ${rule} }; }\n`);
   const clear = () => nft(netns, 'delete table bridge fault\n');
 
-  await until('node1', 'node2', 'ok');
-  await until('node2', 'node1', 'ok');
+  await untilCause('node1', 'node2', 'ok');
+  await untilCause('node2', 'node1', 'ok');
 
   await underlay('iifname "node1" oifname "node2" udp dport 8472 drop;');
   t.match(
-    await until('node1', 'node2', 'blocked'),
+    await untilCause('node1', 'node2', 'blocked'),
     /let udp port 8472 from this node to 172\.30\.234\.2 pass/,
   );
-  t.match(await until('node2', 'node1', 'blocked-back'), /hears this node.*answers are lost/);
-  t.equal(between(await status(), 'node1', 'node3')?.cause, 'ok', 'others are not blamed');
+  t.match(await untilCause('node2', 'node1', 'blocked-back'), /hears this node.*answers are lost/);
+  await untilCause('node1', 'node3', 'ok');
+  t.pass('others are not blamed');
   await clear();
-  await until('node1', 'node2', 'ok');
+  await untilCause('node1', 'node2', 'ok');
 
   await underlay('iifname "node1" udp dport 8472 meta length > 1300 drop;');
-  t.match(await until('node1', 'node3', 'mtu'), /packets of 1450 bytes do not reach node3, small ones do/);
+  t.match(
+    await untilCause('node1', 'node3', 'mtu'),
+    /packets of 1450 bytes do not reach node3, small ones do/,
+  );
   await clear();
-  await until('node1', 'node3', 'ok');
+  await untilCause('node1', 'node3', 'ok');
 
   // As a device does that spoils checksums: what carries one is lost, what carries none passes.
   const { netns: inside } = machines[1]!;
@@ -83,30 +88,28 @@ t.test('the network between nodes tells what is wrong with it, and a lost node i
     inside,
     'table inet fault { chain f { type filter hook input priority 0; iifname != "eth0" udp checksum != 0 udp dport 10254 drop; }; }\n',
   );
-  t.match(await until('node1', 'node2', 'checksum'), /UDP checksum.*ethtool -K/);
+  t.match(await untilCause('node1', 'node2', 'checksum'), /UDP checksum.*ethtool -K/);
   await nft(inside, 'delete table inet fault\n');
-  await until('node1', 'node2', 'ok');
+  await untilCause('node1', 'node2', 'ok');
 
   await underlay('udp dport 8472 drop;');
-  await until('node3', 'node1', 'blocked');
+  await untilCause('node3', 'node1', 'blocked');
   const condition = async (): Promise<string | undefined> => {
     const node = await lab.client.get('nodes', { name: 'node3' });
     return node.status?.conditions?.find(({ type }) => type === 'NetworkUnavailable')?.status;
   };
-  for (const end = Date.now() + 8000; (await condition()) !== 'True' && Date.now() < end; ) await sleep(200);
-  t.equal(await condition(), 'True', 'a node that reaches nobody says so');
+  t.ok(await until(async () => (await condition()) === 'True'), 'a node that reaches nobody says so');
   await clear();
-  for (const end = Date.now() + 8000; (await condition()) !== 'False' && Date.now() < end; ) await sleep(200);
-  t.equal(await condition(), 'False', 'and takes it back');
+  t.ok(await until(async () => (await condition()) === 'False'), 'and takes it back');
 
   const lost = spread.find(({ spec }) => spec.nodeName === 'node3')!.metadata.name;
   await lab.powerOff('node3');
-  t.match(await until('node1', 'node3', 'unreachable'), /node3 does not answer at 172\.30\.234\.3/);
+  t.match(await untilCause('node1', 'node3', 'unreachable'), /node3 does not answer at 172\.30\.234\.3/);
   const { stdout } = await lab.podwire('node1', ['network', 'status']);
   t.match(stdout, /node3 +no answer/);
   t.match(stdout, /node1 → node3: node3 does not answer/);
 
-  const [evicted] = await lab.until([lost], (pod) => pod?.metadata.deletionTimestamp !== undefined, 20);
+  const [evicted] = await lab.until([lost], (pod) => pod?.metadata.deletionTimestamp !== undefined);
   t.equal(
     evicted?.status?.conditions?.find(({ type }) => type === 'Ready')?.status,
     'False',
@@ -121,7 +124,6 @@ t.test('the network between nodes tells what is wrong with it, and a lost node i
   await lab.reboot('node3');
   await lab.until([lost], (pod) => pod === undefined);
   t.pass('back again, it takes its Pod down');
-  for (const end = Date.now() + 5000; Date.now() < end; await sleep(100))
-    if (!(await lab.client.get('nodes', { name: 'node3' })).spec?.taints?.length) break;
-  t.notOk((await lab.client.get('nodes', { name: 'node3' })).spec?.taints?.length, 'and is tainted no more');
+  const isTainted = async () => (await lab.client.get('nodes', { name: 'node3' })).spec?.taints?.length;
+  t.ok(await until(async () => !(await isTainted())), 'and is tainted no more');
 });

@@ -80,7 +80,7 @@ function controls(plan: LabPlan, client: HttpClient): Omit<TestLab, 'seconds'> {
       argv: inside(machine, argv),
       env: { PODWIRE_ROOT: machine.root },
       okCodes: allCodes,
-      timeoutMs: 90_000,
+      timeoutMs: 120_000,
       ...(input === undefined ? {} : { input }),
     });
   };
@@ -95,7 +95,7 @@ function controls(plan: LabPlan, client: HttpClient): Omit<TestLab, 'seconds'> {
       const { exitCode, stderr } = await podwire('node1', ['apply', '-f', '-'], JSON.stringify(list));
       if (exitCode !== 0) throw new Error(stderr);
     },
-    until: (names, met, seconds = 20) => untilAll(client, { names, met, seconds }),
+    until: (names, met, seconds = 60) => untilAll(client, { names, met, seconds }),
     faults: async (change) => void (await changeFaults(plan.spec.name, change)),
     powerOff: (node) => powerOff(findMachine(plan, node)),
     reboot: async (node) => {

@@ -43,7 +43,7 @@ async function untilAtRest(
 ): Promise<Rest> {
   const { root } = findMachine(lab.plan, 'node1');
   let faults: string[] = [];
-  for (const end = Date.now() + 20_000; Date.now() < end; await sleep(40)) {
+  for (const end = Date.now() + 60_000; Date.now() < end; await sleep(40)) {
     await createMissing(lab, wanted);
     const { items: pods } = await lab.client.list('pods', { namespace: 'default' });
     const named = (name: string): Pod | undefined => pods.find(({ metadata }) => metadata.name === name);
@@ -58,7 +58,7 @@ async function untilAtRest(
   }
   const { stdout } = await lab.podwire('node1', ['get', 'events']);
   throw new Error(
-    `not at rest after 20 s:\n${faults.join('\n')}\n${stdout.split('\n').slice(-40).join('\n')}`,
+    `not at rest after a minute:\n${faults.join('\n')}\n${stdout.split('\n').slice(-40).join('\n')}`,
   );
 }
 

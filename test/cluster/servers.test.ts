@@ -6,6 +6,7 @@ import { HttpClient } from '../../lib/api/http-client.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
 import { startEtcd, whyNoEtcd } from '../etcd/cluster.ts';
 import { hostPod, isRunning, sleep, sleeper } from '../e2e/harness.ts';
+import { until } from '../until.ts';
 import { bareLab } from './lab.ts';
 
 const skip = whyNoEtcd();
@@ -40,15 +41,15 @@ t.test('an agent of two servers', { skip }, async (t) => {
   const second = new HttpClient({ socketPath: nodePaths(machines[1]!.root).socket });
   t.teardown(() => second.close());
   const key = (name: string) => ({ namespace: 'default', name });
-  const run = async (name: string, seconds: number): Promise<Pod> => {
+  const run = async (name: string): Promise<Pod> => {
     await second.create('pods', hostPod(name, { main: sleeper }, { nodeName: 'node3' }));
-    for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(50)) {
+    for (const end = Date.now() + 90_000; Date.now() < end; await sleep(50)) {
       const pod = await second.get('pods', key(name));
       if (isRunning(pod)) return pod;
     }
-    throw new Error(`${name} does not run on node3 after ${seconds} s`);
+    throw new Error(`${name} does not run on node3 after 90 s`);
   };
-  const first = await run('first', 20);
+  const first = await run('first');
   t.equal(
     (await must('node1', 'exec', 'first', '--', 'hostname')).trim(),
     'first',
@@ -61,13 +62,13 @@ t.test('an agent of two servers', { skip }, async (t) => {
 
   await lab.faults((faults) => cut(faults, ['node1', 'node3'], []));
   let began = Date.now();
-  await run('silent', 40);
+  await run('silent');
   t.pass(`node1 fell silent for node3: a Pod made at node2 runs ${Date.now() - began} ms later`);
   await lab.faults((faults) => heal(faults, []));
 
   await lab.killDaemon('node1');
   began = Date.now();
-  await run('dead', 20);
+  await run('dead');
   t.pass(`podwired of node1 died: a Pod made at node2 runs ${Date.now() - began} ms later`);
   const now = await second.get('pods', key('first'));
   t.equal(
@@ -79,7 +80,6 @@ t.test('an agent of two servers', { skip }, async (t) => {
   const holder = async () =>
     (await second.get('leases', { namespace: 'kube-system', name: 'podwire-controllers' })).spec
       ?.holderIdentity;
-  for (const end = Date.now() + 30_000; !(await holder())?.startsWith('node2') && Date.now() < end; )
-    await sleep(200);
+  await until(async () => (await holder())?.startsWith('node2'));
   t.match(await holder(), /^node2/, 'the controllers are led by the server that is left');
 });

@@ -71,7 +71,7 @@ export function chaosPods({
   const readinessProbe = {
     exec: { command: ['test', '-e', '/disk/there'] },
     periodSeconds: 1,
-    timeoutSeconds: 10,
+    timeoutSeconds: 60,
   };
   return [
     pod('pair', { containers: [container('a', sleeper), container('b', sleeper)] }),

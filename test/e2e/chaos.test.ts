@@ -11,6 +11,7 @@ import { runtimeUid } from '../../lib/kubelet/layout.ts';
 import { Chance, faultsAtRest, isOver, isReady, netnsOf, statusesOf } from './chaos.ts';
 import { type ChaosPod, chaosPods, readStarts, staticChaosPod } from './chaos-pods.ts';
 import { processesOf, sleep, startNode, type TestNode } from './harness.ts';
+import { until } from '../until.ts';
 import { cgroupsOf, type KernelFacts, kernelFacts } from './kernel-facts.ts';
 
 const rounds = Number(process.env.PODWIRE_CHAOS_ROUNDS ?? 300);
@@ -230,9 +231,11 @@ class Chaos {
     this.#sameSandboxes(facts);
     this.#unheld.clear();
     this.#trail = [];
-    let greeting = await greetingOf(hostPort);
-    for (const end = Date.now() + 5000; greeting !== 'hello' && Date.now() < end; await sleep(50))
+    let greeting = '';
+    await until(async () => {
       greeting = await greetingOf(hostPort); // it listens a moment after it runs
+      return greeting === 'hello';
+    });
     this.#t.equal(greeting, 'hello', 'the host port answers');
   }
 
@@ -254,7 +257,7 @@ class Chaos {
     what: string,
     met: (pod: Pod | undefined) => boolean,
   ): Promise<{ pods: Pod[]; facts: KernelFacts }> {
-    const limit = 30_000;
+    const limit = 60_000;
     const wanted = [...this.#pods.map(({ metadata }) => metadata.name), `${prefix}-static-n1`];
     let faults: string[] = [];
     for (const end = Date.now() + limit; Date.now() < end; await sleep(40)) {

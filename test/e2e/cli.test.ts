@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
 import { run } from '../../lib/exec/exec.ts';
+import { until } from '../until.ts';
 import { allCodes, hostPod, isRunning, sleeper, startNode, type TestNode } from './harness.ts';
 
 const repo = join(import.meta.dirname, '../..');
@@ -75,7 +76,10 @@ t.test('verbs', async (t) => {
   });
 
   await t.test('get in every format', async (t) => {
-    t.match(await ok('wait', '--for=condition=Ready', 'pod/cli'), /^pod\/cli condition met\n$/);
+    t.match(
+      await ok('wait', '--for=condition=Ready', 'pod/cli', '--timeout=90s'),
+      /^pod\/cli condition met\n$/,
+    );
     const pod = await node.until('cli', isRunning);
     t.match(await ok('get', 'pods'), /^NAME +READY +STATUS +RESTARTS +AGE\ncli +2\/2 +Running +0 +\d+s\n$/);
     t.match(await ok('get', 'po', '-o', 'wide'), new RegExp(`\\b${pod.status?.podIP}\\b`));
@@ -114,6 +118,7 @@ t.test('verbs', async (t) => {
       (await node.podwire(['logs', 'cli'])).stderr,
       /^Defaulted container "main" out of: main, side\n$/,
     );
+    await until(async () => (await ok('logs', 'cli', '-c', 'main')).split('\n').length === 3);
     const text = await ok('logs', 'cli', '-c', 'main');
     t.same(text.split('\n').sort(), ['', 'err', 'out']);
     t.match(await ok('logs', 'cli', '--all-containers', '--prefix'), /^\[pod\/cli\/main\] (out|err)$/m);
@@ -168,14 +173,13 @@ t.test('verbs', async (t) => {
     let seen = '';
     watch.stdout.on('data', (chunk) => (seen += chunk));
     const ended = new Promise((resolve) => watch.on('close', resolve));
-    while (!seen.includes('Running')) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => seen.includes('Running'));
     t.equal(await ok('delete', 'pod', 'cli'), 'pod "cli" deleted from default namespace\n');
     t.equal((await node.podwire(['get', 'pods', '-o', 'name'])).stdout, '', 'it is gone when delete returns');
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    t.ok(await until(() => /cli +2\/2 +Terminating/.test(seen)));
     watch.kill('SIGINT');
     t.equal(await ended, 0);
-    t.match(seen, /cli +2\/2 +Terminating/);
-    t.match(await ok('wait', '--for=delete', 'pod/cli', '--timeout=5s'), /condition met/);
+    t.match(await ok('wait', '--for=delete', 'pod/cli', '--timeout=60s'), /condition met/);
   });
 
   await t.test('wait gives up in time', async () => {
@@ -197,7 +201,7 @@ t.test('every example', async (t) => {
       .join(''),
   );
   for (const name of files) await t.test(name, (t) => checks[name]!(t, node));
-  const deleted = await node.podwire(['delete', '-f', example('.'), '--timeout=30s']);
+  const deleted = await node.podwire(['delete', '-f', example('.'), '--timeout=90s']);
   t.equal(deleted.exitCode, 0, deleted.stderr);
 });
 
@@ -206,14 +210,14 @@ type Tap = Parameters<typeof startNode>[0];
 
 const logOf = async (node: TestNode, ...args: string[]): Promise<string> =>
   (await node.podwire(['logs', ...args])).stdout;
-const phase = (node: TestNode, name: string, wanted: string, seconds = 20) =>
-  node.until(name, (pod) => pod?.status?.phase === wanted, seconds);
+const phase = (node: TestNode, name: string, wanted: string) =>
+  node.until(name, (pod) => pod?.status?.phase === wanted, 90);
 
 const checks: Readonly<Record<string, Check>> = {
   'web.yaml': async (t, node) => {
     const pod = await node.until('web', isRunning);
     await node.until('client', isRunning);
-    const get = `for i in {1..50}; do exec 3<>/dev/tcp/${pod.status?.podIP}/8080 && break; sleep 0.1; done 2>/dev/null; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`;
+    const get = `for i in {1..600}; do exec 3<>/dev/tcp/${pod.status?.podIP}/8080 && break; sleep 0.1; done 2>/dev/null; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`;
     const { stdout, exitCode } = await node.podwire(['exec', 'client', '--', 'bash', '-c', get]);
     t.equal(exitCode, 0);
     t.match(stdout, /^HTTP\/1\.0 200 OK\r\n[\s\S]*\r\n\r\nHello from Pod web\. It is \d\d:\d\d:\d\d\.\n$/);
@@ -233,7 +237,7 @@ const checks: Readonly<Record<string, Check>> = {
     t.equal(await logOf(node, 'once'), '1 + ... + 100 = 5050\n');
   },
   'retry.yaml': async (t, node) => {
-    const pod = await phase(node, 'retry', 'Succeeded', 40);
+    const pod = await phase(node, 'retry', 'Succeeded');
     t.equal(pod.status?.containerStatuses?.[0]?.restartCount, 2);
     t.equal(await logOf(node, 'retry'), 'start number 3\n');
   },

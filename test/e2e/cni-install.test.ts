@@ -20,7 +20,7 @@ import t from 'tap';
 import { buildCni, pluginTypes } from '../../scripts/build-cni.ts';
 import { install, uninstall } from '../../scripts/install-cni.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(400_000);
 const folder = mkdtempSync(join(tmpdir(), 'podwire-install-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 const version = (program: string): { supportedVersions?: string[] } =>

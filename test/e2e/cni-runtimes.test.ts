@@ -62,10 +62,10 @@ const goSettings = (): Record<string, string> =>
 const needed = ['catatonit', 'unshare', 'setpriv', 'busybox', 'crun', 'nft'].filter(
   (name) => !findProgram(name),
 );
-t.setTimeout(240_000);
+t.setTimeout(400_000);
 const skip = needed.length > 0 ? `not installed: ${needed.join(' ')}` : false;
 
-t.test('one network, all runtimes', { skip, timeout: 240_000 }, async (t) => {
+t.test('one network, all runtimes', { skip, timeout: 400_000 }, async (t) => {
   const absent = (what: string, why: string) => t.test(what, { skip: why }, async () => {});
   await buildCni({ form: 'compiled' });
   const has = (...programs: string[]) => programs.every((name) => findProgram(name));

@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { until } from '../until.ts';
 import {
   hostPod,
   isRunning,
@@ -193,7 +194,7 @@ for (const runtime of suiteRuntimes)
       const pod = hostPod('asked', { c: sleeper, late: sleeper }) as { spec: { containers: object[] } };
       const late = { readinessProbe: { ...exec('sleep 1000'), timeoutSeconds: 1, periodSeconds: 3 } };
       const asked = { lifecycle: { postStart: exec('touch /tmp/started') } };
-      const probed = { readinessProbe: { ...exec('test -e /tmp/started'), timeoutSeconds: 10 } };
+      const probed = { readinessProbe: { ...exec('test -e /tmp/started'), timeoutSeconds: 60 } };
       pod.spec.containers = pod.spec.containers.map((c, at) => ({
         ...c,
         ...(at ? late : { ...asked, ...probed }),
@@ -264,7 +265,7 @@ async function volumes(t: Test, node: TestNode): Promise<void> {
   await node.until('vols', isRunning);
   const inB = async (script: string) =>
     (await node.podwire(['exec', 'vols', '-c', 'b', '--', 'sh', '-c', script])).stdout.trim();
-  t.equal(await inB('cat /disk/runs'), 'run');
+  t.ok(await until(async () => (await inB('cat /disk/runs')) === 'run'));
   t.equal(
     await inB('cat /host/in; touch /host/out 2>/dev/null || echo " read-only"'),
     'from the machine read-only',
@@ -277,7 +278,8 @@ async function volumes(t: Test, node: TestNode): Promise<void> {
   );
   await node.podwire(['exec', 'vols', '-c', 'a', '--', 'sh', '-c', 'kill -TERM 1']);
   await node.until('vols', (p) => isRunning(p) && p?.status?.containerStatuses?.[0]?.restartCount === 1);
-  t.equal(await inB('cat /disk/runs'), 'run\nrun', 'the volume outlived the restart');
+  const ranAgain = async () => (await inB('cat /disk/runs')) === 'run\nrun';
+  t.ok(await until(ranAgain), 'the volume outlived the restart');
   await node.podwire(['delete', 'pod', 'vols']);
   t.equal(readFileSync(join(folder, 'in'), 'utf8'), 'from the machine', 'a hostPath is never removed');
 }

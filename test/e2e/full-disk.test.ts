@@ -7,6 +7,7 @@ import { mountTmpfs, unmount } from '../../lib/kernel/mount.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';
 import { faultsAtRest } from './chaos.ts';
 import { hostPod, isRunning, sleep, sleeper, startNode, type TestNode } from './harness.ts';
+import { until } from '../until.ts';
 import { kernelFacts } from './kernel-facts.ts';
 
 /** Mount points below the root, outermost first, and their sizes. */
@@ -53,23 +54,24 @@ async function eventsOf(node: TestNode, name: string): Promise<string> {
 
 async function untilTold(node: TestNode, name: string, what: RegExp): Promise<string> {
   let told = '';
-  for (const end = Date.now() + 10_000; Date.now() < end; await sleep(30)) {
+  const isTold = async () => {
     told = await eventsOf(node, name);
-    if (what.test(told)) return told;
-  }
+    return what.test(told);
+  };
+  if (await until(isTold)) return told;
   throw new Error(`${name}: no event ${what}, but\n${told}`);
 }
 
 /** All Pods are as they should be, and the node has what they need and nothing else. */
 async function checkAtRest(t: Test, node: TestNode): Promise<void> {
   let faults: string[] = [];
-  for (const end = Date.now() + 15_000; Date.now() < end; await sleep(50)) {
+  await until(async () => {
     const { items } = await node.client.list('pods', { namespace: 'default' });
     const facts = await kernelFacts(node.paths.root);
     const mounts = facts.mounts.filter((path) => !disks.some(([disk]) => path === at(node.paths, disk)));
     faults = faultsAtRest(items, { ...facts, mounts }, (name) => name.startsWith('fd-'));
-    if (faults.length === 0) break;
-  }
+    return faults.length === 0;
+  });
   t.same(faults, [], 'the node has what its Pods need and nothing else');
 }
 
@@ -142,12 +144,12 @@ t.test('full disks', async (t) => {
       );
       await node.apply(pod('fd-short'));
       t.equal(
-        (await node.podwire(['delete', 'pod', 'fd-short', '--timeout=10s'])).exitCode,
+        (await node.podwire(['delete', 'pod', 'fd-short', '--timeout=60s'])).exitCode,
         0,
         'one can be deleted',
       );
       free(paths, disk);
-      await node.until(name, isRunning, 25);
+      await node.until(name, isRunning);
       t.equal((await node.podwire(['delete', 'pod', name])).exitCode, 0);
       await checkAtRest(t, node);
       checkWhole(t, node);
@@ -173,9 +175,7 @@ t.test('full disks', async (t) => {
       await untilTold(node, 'fd-reader', /FailedMount.*(ENOSPC|no space left)/i);
       t.equal(await read(), `${2 * size} a`, 'the old contents, whole');
       free(paths, 'var/lib/podwire/pods');
-      for (const end = Date.now() + 15_000; (await read()) !== `${2 * size} b` && Date.now() < end; )
-        await sleep(200);
-      t.equal(await read(), `${2 * size} b`, 'the new contents, whole');
+      t.ok(await until(async () => (await read()) === `${2 * size} b`), 'the new contents, whole');
     },
   );
 
@@ -189,7 +189,7 @@ t.test('full disks', async (t) => {
     t.match(refused.stderr, /disk is full/);
     await sleep(300);
     t.equal(
-      (await node.podwire(['delete', 'pod', 'fd-going', '--timeout=10s'])).exitCode,
+      (await node.podwire(['delete', 'pod', 'fd-going', '--timeout=60s'])).exitCode,
       0,
       'what is deleted goes',
     );
@@ -205,7 +205,7 @@ t.test('full disks', async (t) => {
     await node.kill9();
     await node.up();
     for (const [disk] of disks) free(paths, disk);
-    await node.until('fd-reader', (found) => isRunning(found) && found?.status?.podIP, 30);
+    await node.until('fd-reader', (found) => isRunning(found) && found?.status?.podIP);
     await node.until('fd-teller', isRunning);
     await node.apply(pod('fd-new'));
     await node.until('fd-new', isRunning);

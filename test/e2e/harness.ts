@@ -5,11 +5,13 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { HttpClient } from '../../lib/api/http-client.ts';
+import type { RemoteExec } from '../../lib/api/http-exec.ts';
 import type { Pod } from '../../lib/api/types.ts';
 import { type CommandResult, run } from '../../lib/exec/exec.ts';
 import { cgroupProcs, detectCgroups } from '../../lib/kernel/cgroup.ts';
 import { listMounts } from '../../lib/kernel/mount.ts';
 import { type NodePaths, nodePaths } from '../../lib/kernel/paths.ts';
+import { until } from '../until.ts';
 import { startContainerd, type TestContainerd, testImage } from './containerd.ts';
 
 const repo = join(import.meta.dirname, '../..');
@@ -84,7 +86,7 @@ export async function startNode(t: Test, options: NodeOptions = {}): Promise<Tes
     run({
       argv: [join(repo, 'bin/podwire'), '--root', root, ...args],
       okCodes: allCodes,
-      timeoutMs: 90_000,
+      timeoutMs: 120_000,
       ...(input === undefined ? {} : { input: fitted(input) }),
     });
   const up = async (): Promise<void> => {
@@ -106,9 +108,9 @@ export async function startNode(t: Test, options: NodeOptions = {}): Promise<Tes
       const { exitCode, stderr } = await podwire(['apply', '-f', '-'], JSON.stringify(pod));
       if (exitCode !== 0) throw new Error(stderr);
     },
-    until: (name, met, seconds = 20) => {
+    until: (name, met, seconds = 60) => {
       names.add(name);
-      return until(client, name, met, seconds);
+      return untilPod(client, name, met, seconds);
     },
     pid: () => daemonPid(root),
     kill9: async () => {
@@ -130,7 +132,7 @@ export async function startNode(t: Test, options: NodeOptions = {}): Promise<Tes
   return node;
 }
 
-async function until(
+async function untilPod(
   client: HttpClient,
   name: string,
   met: (pod: Pod | undefined) => unknown,
@@ -191,6 +193,24 @@ export function hostPod(name: string, commands: Record<string, string>, spec: ob
     metadata: { name },
     spec: { terminationGracePeriodSeconds: 1, ...spec, containers },
   };
+}
+
+/** What a session has said so far. */
+export function listen(session: Pick<RemoteExec, 'onStdout'>): {
+  text: string;
+  until(what: RegExp): Promise<void>;
+} {
+  const heard = {
+    text: '',
+    async until(what: RegExp) {
+      if (!(await until(() => what.test(heard.text))))
+        throw new Error(`never came: ${what}; but ${JSON.stringify(heard.text)}`);
+    },
+  };
+  session.onStdout((chunk) => {
+    heard.text += chunk.toString();
+  });
+  return heard;
 }
 
 /** Ends at once on TERM. */

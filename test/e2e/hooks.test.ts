@@ -1,8 +1,9 @@
 // Lifecycle hooks, grace, stop signals and termination messages of real Pods (ACCEPTANCE A 10, 11).
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
+import { until } from '../until.ts';
 import { hostPod, isRunning, sleeper, startNode } from './harness.ts';
 
 const exec = (script: string) => ({ exec: { command: ['/bin/sh', '-c', script] } });
@@ -34,7 +35,7 @@ t.test('hooks', async (t) => {
     const mine = items.filter((event) => event.involvedObject.name === name);
     return mine.map(({ reason, message }) => `${reason}: ${message}`);
   };
-  /** Milliseconds that the deletion took. */
+  /** Milliseconds that the deletion took; the command is given up long before the graces of minutes below are over. */
   const remove = async (name: string, ...flags: string[]): Promise<number> => {
     const begin = Date.now();
     await node.podwire(['delete', 'pod', name, ...flags]);
@@ -42,20 +43,22 @@ t.test('hooks', async (t) => {
   };
 
   await t.test('postStart runs before the container counts as running; preStop before TERM', async (t) => {
-    const said = (what: string) => exec(`sleep 0.4; echo ${what} >> /out/log`);
+    const started = 'until test -e /out/go; do sleep 0.05; done; echo started >> /out/log';
+    const lifecycle = { postStart: exec(started), preStop: exec('sleep 0.4; echo stopping >> /out/log') };
     await apply(
       'both',
-      'trap "echo term >> /out/log; exit 0" TERM; while :; do sleep 1000 & wait $!; done',
-      { lifecycle: { postStart: said('started'), preStop: said('stopping') } },
-      { terminationGracePeriodSeconds: 10 },
+      'trap "echo term >> /out/log; exit 0" TERM; touch /out/up; while :; do sleep 1000 & wait $!; done',
+      { lifecycle },
+      { terminationGracePeriodSeconds: 600 },
     );
+    t.ok(await until(() => existsSync(join(folder, 'up'))), 'its process runs');
     const early = await node.until('both', (p) => first(p)?.state);
     t.match(first(early)?.state, { waiting: { reason: 'ContainerCreating' } });
+    writeFileSync(join(folder, 'go'), '');
     await node.until('both', isRunning);
     t.equal(log(), 'started\n');
-    const took = await remove('both');
-    t.equal(log(), 'started\nstopping\nterm\n');
-    t.ok(took < 5000, `no wait for the grace (${took} ms)`);
+    await remove('both');
+    t.equal(log(), 'started\nstopping\nterm\n', 'no wait for the grace');
   });
 
   await t.test('a failing postStart: told, stopped, and made anew with back-off', async (t) => {
@@ -83,8 +86,7 @@ t.test('hooks', async (t) => {
     await node.until('longstart', async () =>
       (await eventsOf('longstart')).some((one) => /^Started/.test(one)),
     );
-    const took = await remove('longstart');
-    t.ok(took < 5000, `${took} ms`);
+    t.ok((await remove('longstart')) > 0);
   });
 
   await t.test('preStop is part of the grace; one that fails is told and delays nothing', async (t) => {
@@ -99,14 +101,13 @@ t.test('hooks', async (t) => {
       sleeper,
       { lifecycle: { preStop: { httpGet: { port: 1 } } } },
       {
-        terminationGracePeriodSeconds: 60,
+        terminationGracePeriodSeconds: 600,
       },
     );
     await node.until('overrun', isRunning);
     await node.until('badstop', isRunning);
-    const [long, short] = await Promise.all([remove('overrun'), remove('badstop')]);
-    t.ok(long >= 1900 && long < 4500, `the grace, and a little for TERM (${long} ms)`);
-    t.ok(short < 2500, `${short} ms`);
+    const [long] = await Promise.all([remove('overrun'), remove('badstop')]);
+    t.ok(long >= 1900, `the grace (${long} ms)`);
     t.match((await eventsOf('badstop')).join('\n'), /FailedPreStopHook: PreStopHook failed: .*ECONNREFUSED/);
   });
 
@@ -114,17 +115,16 @@ t.test('hooks', async (t) => {
     await apply(
       'force',
       sleeper,
-      { lifecycle: { preStop: { sleep: { seconds: 20 } } } },
+      { lifecycle: { preStop: { sleep: { seconds: 600 } } } },
       {
-        terminationGracePeriodSeconds: 30,
+        terminationGracePeriodSeconds: 601,
       },
     );
     await node.until('force', isRunning);
     const gentle = remove('force');
     await node.until('force', async () => (await eventsOf('force')).some((one) => /^Killing/.test(one)));
-    const took = await remove('force', '--grace-period=0', '--force');
-    await gentle;
-    t.ok(took < 3000, `also one that runs already (${took} ms)`);
+    await remove('force', '--grace-period=0', '--force');
+    t.ok(await gentle, 'also not one that runs already');
   });
 
   await t.test("the container's own stop signal", async (t) => {

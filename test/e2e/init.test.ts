@@ -1,8 +1,9 @@
 // Init containers and sidecars of real Pods: order, failure, retries, a new sandbox, and how they end (ACCEPTANCE A 6-8).
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
+import { until } from '../until.ts';
 import { hostPod, isRunning, killAll, sleeper, startNode } from './harness.ts';
 
 const image = 'localhost/host';
@@ -13,7 +14,8 @@ const shell = (name: string, script: string, more: object = {}): object => ({
   volumeMounts: [{ name: 'shared', mountPath: '/shared' }],
   ...more,
 });
-const sidecar = (name: string, script: string): object => shell(name, script, { restartPolicy: 'Always' });
+const sidecar = (name: string, script: string, more: object = {}): object =>
+  shell(name, script, { restartPolicy: 'Always', ...more });
 const withShared = { volumes: [{ name: 'shared', emptyDir: {} }] };
 const condition = (pod: Pod | undefined, type: string) =>
   pod?.status?.conditions?.find((one) => one.type === type);
@@ -30,11 +32,10 @@ t.test('init containers and sidecars', async (t) => {
     pod.spec.containers = [shell('app', app)];
     return node.apply(pod);
   };
-  const written = async (pod: Pod): Promise<string[]> =>
-    readFileSync(
-      join(node.paths.pods, pod.metadata.uid, 'volumes/kubernetes.io~empty-dir/shared/order'),
-      'utf8',
-    )
+  const shared = (pod: Pod): string =>
+    join(node.paths.pods, pod.metadata.uid, 'volumes/kubernetes.io~empty-dir/shared');
+  const written = (pod: Pod): string[] =>
+    readFileSync(join(shared(pod), 'order'), 'utf8')
       .trim()
       .split('\n');
 
@@ -42,7 +43,7 @@ t.test('init containers and sidecars', async (t) => {
     await apply(
       'never',
       [
-        shell('one', 'sleep 0.3; echo one >> /shared/order'),
+        shell('one', 'until test -e /shared/go; do sleep 0.05; done; echo one >> /shared/order'),
         shell('two', 'sleep 0.3; echo two >> /shared/order'),
       ],
       'echo app >> /shared/order; test "$(cat /shared/order | tr "\\n" " ")" = "one two app "',
@@ -56,7 +57,8 @@ t.test('init containers and sidecars', async (t) => {
       message: 'containers with incomplete status: [one two]',
     });
     t.equal(early.status?.containerStatuses?.[0]?.state?.waiting?.reason, 'PodInitializing');
-    t.match((await node.podwire(['get', 'pod', 'never'])).stdout, /never\s+0\/1\s+Init:[01]\/2\s+0/);
+    t.match((await node.podwire(['get', 'pod', 'never'])).stdout, /never\s+0\/1\s+Init:0\/2\s+0/);
+    writeFileSync(join(shared(early), 'go'), '');
     const done = await node.until('never', (p) => p?.status?.phase === 'Succeeded');
     t.match(initState(done, 'two'), { ready: true, restartCount: 0, state: { terminated: { exitCode: 0 } } });
     t.match(condition(done, 'Initialized'), { status: 'True', reason: 'PodCompleted' });
@@ -74,7 +76,8 @@ t.test('init containers and sidecars', async (t) => {
       (p) => isRunning(p) && p?.status?.containerStatuses?.[0]?.restartCount === 1,
     );
     t.equal(initState(again, 'two')?.restartCount, 1);
-    t.same(await written(again), ['one', 'two', 'app', 'one', 'two', 'app']);
+    await until(() => written(again).length === 6);
+    t.same(written(again), ['one', 'two', 'app', 'one', 'two', 'app']);
     await node.podwire(['delete', 'pod', 'always']);
   });
 
@@ -109,19 +112,27 @@ t.test('init containers and sidecars', async (t) => {
     const folder = { name: 'shared', hostPath: { path: node.paths.root, type: 'Directory' } };
     const logs = (name: string) =>
       `trap "sleep 0.2; echo end ${name} >> /shared/order; exit 0" TERM; echo begin ${name} >> /shared/order; while :; do sleep 1000 & wait $!; done`;
-    await apply('cars', [sidecar('s1', logs('s1')), sidecar('s2', logs('s2'))], logs('app'), {
+    // The next one starts when it has begun, not when it was only started.
+    const begins = (name: string) => {
+      const script = `until grep -q "begin ${name}" /shared/order; do sleep 0.05; done`;
+      return { lifecycle: { postStart: { exec: { command: ['/bin/sh', '-c', script] } } } };
+    };
+    const cars = ['s1', 's2'].map((name) => sidecar(name, logs(name), begins(name)));
+    const order = (): string[] => readFileSync(join(node.paths.root, 'order'), 'utf8').trim().split('\n');
+    await apply('cars', cars, logs('app'), {
       volumes: [folder],
-      terminationGracePeriodSeconds: 10,
+      terminationGracePeriodSeconds: 60,
     });
     await node.until('cars', (p) => condition(p, 'Ready')?.status === 'True');
     t.match((await node.podwire(['get', 'pod', 'cars'])).stdout, /cars\s+3\/3\s+Running/);
+    await until(() => order().length === 3);
+    t.same(order(), ['begin s1', 'begin s2', 'begin app']);
     await node.podwire(['exec', 'cars', '-c', 's1', '--', 'sh', '-c', 'kill -TERM 1']);
     await node.until('cars', (p) => initState(p, 's1')?.restartCount === 1 && initState(p, 's1')?.ready);
+    await until(() => order().length === 5);
+    t.same(order().slice(3), ['end s1', 'begin s1'], 'one that ended is raised again');
     await node.podwire(['delete', 'pod', 'cars']);
-    const order = readFileSync(join(node.paths.root, 'order'), 'utf8').trim().split('\n');
-    t.same(order.slice(0, 3), ['begin s1', 'begin s2', 'begin app']);
-    t.same(order.slice(3, 5), ['end s1', 'begin s1'], 'one that ended is raised again');
-    t.same(order.slice(5), ['end app', 'end s2', 'end s1']);
+    t.same(order().slice(5), ['end app', 'end s2', 'end s1']);
   });
 
   await t.test('a Pod that is done does not wait for its sidecars', async (t) => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { run } from '../../lib/exec/exec.ts';
 import { cgroupProcs } from '../../lib/kernel/cgroup.ts';
+import { until } from '../until.ts';
 import { hostPod, isRunning, killAll, netnsNames, ownRuntimeOnly, sleeper, startNode } from './harness.ts';
 
 t.test('a Pod from apply to gone', async (t) => {
@@ -34,7 +35,8 @@ t.test('a Pod from apply to gone', async (t) => {
     const inB = async (script: string) =>
       (await node.podwire(['exec', 'shopweb', '-c', 'b', '--', 'sh', '-c', script])).stdout.trim();
     t.equal(await inB('hostname'), 'shop');
-    t.equal(await inB('cat /dev/shm/name'), 'shop', "POSIX shared memory is the Pod's");
+    const isShared = async () => (await inB('cat /dev/shm/name')) === 'shop';
+    t.ok(await until(isShared), "POSIX shared memory is the Pod's");
     t.match(await inB('cat /etc/hosts'), new RegExp(`${pod.status?.podIP}\\s+shop`));
     t.match(await inB('ip -4 -o addr show eth0'), new RegExp(`${pod.status?.podIP}/24`));
     t.equal(
@@ -47,7 +49,7 @@ t.test('a Pod from apply to gone', async (t) => {
   await t.test('the node reaches the Pod', async (t) => {
     const pod = await node.until('shopweb', isRunning);
     const ping = await run({
-      argv: ['ping', '-c1', '-W2', String(pod.status?.podIP)],
+      argv: ['ping', '-c1', '-W30', String(pod.status?.podIP)],
       okCodes: [0, 1, 2],
     }).catch(() => undefined);
     if (ping) t.equal(ping.exitCode, 0, 'ping from the node');
@@ -80,7 +82,7 @@ t.test('a Pod from apply to gone', async (t) => {
     const before = await node.until('shopweb', isRunning);
     const cgroup = `${node.paths.cgroup}/pod${before.metadata.uid}`;
     const id = before.status?.containerStatuses?.find((c) => c.name === 'a')?.containerID?.split('//')[1];
-    for (const pid of cgroupProcs(`${cgroup}/${id}`)) process.kill(pid, 'SIGKILL');
+    killAll(cgroupProcs(`${cgroup}/${id}`));
     const after = await node.until('shopweb', (pod) => isRunning(pod) && restarts(pod, 'a') === 1);
     t.equal(after.status?.podIP, before.status?.podIP, 'same address');
     t.equal(restarts(after, 'b'), 0, 'the other container was left alone');

@@ -1,5 +1,6 @@
 // A node without a subnet: Pods wait and say why, those on the node's own network do not; with the subnet they run.
 import t from 'tap';
+import { until } from '../until.ts';
 import { hostPod, isRunning, sleeper, startNode } from './harness.ts';
 
 t.test('a node that the cluster has no subnet for', async (t) => {
@@ -9,8 +10,14 @@ t.test('a node that the cluster has no subnet for', async (t) => {
   const name = own?.metadata.name ?? '';
   t.equal(own?.spec?.podCIDR, '10.203.0.0/24');
   // Another node takes the only subnet, and ours comes back without one.
-  await client.delete('nodes', { name });
-  await client.create('nodes', { apiVersion: 'v1', kind: 'Node', metadata: { name: 'other' } });
+  const isTaken = async (): Promise<boolean> => {
+    await client.delete('nodes', { name }).catch(() => {}); // it may not be back yet
+    const other = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'other' } };
+    if ((await client.create('nodes', other)).spec?.podCIDR) return true;
+    await client.delete('nodes', { name: 'other' });
+    return false; // our kubelet was quicker to come back
+  };
+  t.ok(await until(isTaken));
   await node.kill9();
   await node.up();
   t.equal((await client.get('nodes', { name })).spec?.podCIDR, undefined);
@@ -18,11 +25,12 @@ t.test('a node that the cluster has no subnet for', async (t) => {
   await node.apply(hostPod('waits', { a: sleeper }, { nodeName: name }));
   await node.apply(hostPod('host', { a: sleeper }, { nodeName: name, hostNetwork: true }));
   await node.until('host', isRunning);
-  const { items } = await client.list('events', { namespace: 'default' });
-  const told = items
-    .filter(({ involvedObject }) => involvedObject.name === 'waits')
-    .map(({ reason, message }) => ({ reason, message }));
-  t.match(told, [
+  const told = async () =>
+    (await client.list('events', { namespace: 'default' })).items
+      .filter(({ involvedObject }) => involvedObject.name === 'waits')
+      .map(({ reason, message }) => ({ reason, message }));
+  await until(async () => (await told()).length > 0);
+  t.match(await told(), [
     { reason: 'NetworkNotReady', message: /^network is not ready: node ".*" has no Pod subnet yet/ },
   ]);
   await client.delete('nodes', { name: 'other' });

@@ -1,6 +1,7 @@
 // Scheduling and the node verbs on a machine with one node: cordon, drain, remove, requests that do not fit, its Lease.
 import t from 'tap';
-import { hostPod, isRunning, sleep, sleeper, startNode } from './harness.ts';
+import { until } from '../until.ts';
+import { hostPod, isRunning, sleeper, startNode } from './harness.ts';
 
 t.test('one node', async (t) => {
   const node = await startNode(t, { podCidr: '10.214.0.0/24', flags: ['--node-name', 'n1'] });
@@ -11,7 +12,7 @@ t.test('one node', async (t) => {
 
   await t.test('its Lease is renewed, its subnet is in the record', async (t) => {
     const lease = await node.client.get('leases', { namespace: 'kube-node-lease', name: 'n1' });
-    t.ok(Date.now() - Date.parse(lease.spec?.renewTime ?? '') < 15_000);
+    t.ok(Date.now() - Date.parse(lease.spec?.renewTime ?? '') < 40_000, 'its term is not over');
     const key = { namespace: 'kube-system', name: 'podwire-node-subnets' };
     t.match((await node.client.get('configmaps', key)).data?.n1, /"10\.214\.0\.0\/24"/);
     const { status } = await node.client.get('nodes', { name: 'n1' });
@@ -59,7 +60,7 @@ t.test('one node', async (t) => {
     t.equal(refused.exitCode, 1);
     t.match(refused.stderr, /declare no controller \(use --force to override\): default\/waits/);
     await node.until('waits', isRunning);
-    const drained = await node.podwire(['node', 'drain', 'n1', '--force', '--timeout', '20s']);
+    const drained = await node.podwire(['node', 'drain', 'n1', '--force', '--timeout', '60s']);
     t.equal(drained.exitCode, 0, drained.stderr);
     t.match(drained.stdout, /evicting pod default\/waits\npod\/waits evicted\nnode\/n1 drained\n/);
     await node.until('waits', (pod) => pod === undefined);
@@ -75,7 +76,7 @@ t.test('one node', async (t) => {
       const { stdout } = await node.podwire(['node', 'remove', 'n1', '--force']);
       t.equal(stdout, 'node/n1 removed; 10.214.0.0/24 is free\n');
       const again = async () => (await node.client.list('nodes')).items[0]?.spec?.podCIDRs?.join();
-      for (const end = Date.now() + 15_000; !(await again()) && Date.now() < end; ) await sleep(100);
+      await until(again);
       t.equal(await again(), '10.214.0.0/24');
       await node.apply(hostPod('after', { a: sleeper }));
       await node.until('after', isRunning);

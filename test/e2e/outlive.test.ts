@@ -4,7 +4,17 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
 import { cgroupProcs } from '../../lib/kernel/cgroup.ts';
-import { hostPod, isRunning, netnsNames, sleep, sleeper, startNode, type TestNode } from './harness.ts';
+import { until } from '../until.ts';
+import {
+  hostPod,
+  isRunning,
+  killAll,
+  netnsNames,
+  sleep,
+  sleeper,
+  startNode,
+  type TestNode,
+} from './harness.ts';
 
 const countEveryTick = 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done';
 
@@ -37,11 +47,12 @@ t.test('a Pod outlives kill -9 of podwired', async (t) => {
     await node.apply(
       hostPod(
         'mortal',
-        { a: 'trap "exit 42" USR1; while :; do sleep 0.05; done' },
+        { a: 'trap "exit 42" USR1; echo ready; while :; do sleep 0.05; done' },
         { restartPolicy: 'Never' },
       ),
     );
     const pod = await node.until('mortal', isRunning);
+    t.ok(await until(async () => (await node.podwire(['logs', 'mortal'])).stdout === 'ready\n'));
     const first = Math.min(...processesIn(node, pod, 'a')); // the shell, not its sleep
     await node.kill9();
     process.kill(first, 'SIGUSR1');
@@ -55,7 +66,7 @@ t.test('a Pod outlives kill -9 of podwired', async (t) => {
     await node.apply(hostPod('again', { a: sleeper }));
     const pod = await node.until('again', isRunning);
     await node.kill9();
-    for (const pid of processesIn(node, pod, 'a')) process.kill(pid, 'SIGKILL');
+    killAll(processesIn(node, pod, 'a'));
     await node.up();
     const back = await node.until(
       'again',

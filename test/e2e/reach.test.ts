@@ -2,27 +2,12 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import t from 'tap';
-import type { RemoteExec } from '../../lib/api/http-exec.ts';
 import { openSession } from '../../lib/exec/session.ts';
-import { isRunning, sleep, startNode } from './harness.ts';
+import { until } from '../until.ts';
+import { isRunning, listen, sleep, startNode } from './harness.ts';
 
 if (process.getuid?.() !== 0) t.bailout('needs root');
-t.setTimeout(120_000);
-
-/** What has come so far. */
-function listen(session: Pick<RemoteExec, 'onStdout'>): { text: string; until(what: RegExp): Promise<void> } {
-  const heard = {
-    text: '',
-    async until(what: RegExp) {
-      for (const end = Date.now() + 10_000; !what.test(heard.text); await sleep(10))
-        if (Date.now() > end) throw new Error(`never came: ${what}; but ${JSON.stringify(heard.text)}`);
-    },
-  };
-  session.onStdout((chunk) => {
-    heard.text += chunk.toString();
-  });
-  return heard;
-}
+t.setTimeout(400_000);
 
 const server = `
 const { createServer } = require('node:net');
@@ -81,9 +66,14 @@ t.test('reach', async (t) => {
   t.test('attach: a prompt, a size, and the end with the container', async (t) => {
     const session = await node.client.attach({ name: 'tty' }, { stdin: true, tty: true });
     const heard = listen(session);
-    session.resize(91, 33);
-    await session.writeStdin(Buffer.from('stty size; printf "no newline>"\n'));
-    await heard.until(/33 91\r\n.*no newline>/s);
+    session.resize(91, 33); // it goes another way than the input, and may come later
+    const isResized = async () => {
+      await session.writeStdin(Buffer.from('stty size\n'));
+      return /33 91\r\n/.test(heard.text);
+    };
+    t.ok(await until(isResized));
+    await session.writeStdin(Buffer.from('printf "no newline>"\n'));
+    await heard.until(/no newline>[^"]*$/);
     await session.writeStdin(Buffer.from('exit 3\n'));
     t.equal(await session.exit, 0);
   });

@@ -25,7 +25,7 @@ const hasFailed = (pod: Pod | undefined) => pod?.status?.phase === 'Failed';
 // A pipe that never ends its line: tail keeps all of it.
 const eatMemory = 'head -c 200m /dev/zero | tail';
 
-t.test('resources of Pods', { timeout: 120_000 }, async (t) => {
+t.test('resources of Pods', { timeout: 400_000 }, async (t) => {
   const flags: string[] = [];
   const node = await startNode(t, { flags });
 

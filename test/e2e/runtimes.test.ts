@@ -6,15 +6,17 @@ import t, { type Test } from 'tap';
 import type { Pod } from '../../lib/api/types.ts';
 import { CriConnection } from '../../lib/cri/connection.ts';
 import { run } from '../../lib/exec/exec.ts';
+import { openSession } from '../../lib/exec/session.ts';
 import { cgroupProcs } from '../../lib/kernel/cgroup.ts';
+import { until } from '../until.ts';
 import { testImage, withoutContainerd } from './containerd.ts';
 import {
   hostPod,
   isRunning,
   killAll,
+  listen,
   outOfMemory,
   runtimes,
-  sleep,
   sleeper,
   startNode,
   type TestNode,
@@ -24,7 +26,7 @@ const statusOf = (pod: Pod | undefined, name: string) =>
   pod?.status?.containerStatuses?.find((one) => one.name === name);
 const isOver = (pod: Pod | undefined): boolean => /^(Succeeded|Failed)$/.test(pod?.status?.phase ?? '');
 
-t.setTimeout(180_000);
+t.setTimeout(400_000);
 for (const runtime of runtimes) {
   const skip = runtime === 'containerd' ? (withoutContainerd() ?? false) : false;
   t.test(`the same by ${runtime}`, { skip }, async (t) => {
@@ -155,7 +157,7 @@ async function outcomes(t: Test, node: TestNode): Promise<void> {
   );
   for (const { name, phase = 'Succeeded', ended, log } of cases)
     await t.test(`the outcome of Pod ${name}`, async (t) => {
-      const pod = await node.until(name, isOver, 40);
+      const pod = await node.until(name, isOver);
       t.equal(pod.status?.phase, phase);
       t.match(statusOf(pod, 'c')?.state?.terminated, ended);
       t.match((await node.podwire(['logs', name])).stdout, log);
@@ -174,7 +176,7 @@ async function oneLife(t: Test, node: TestNode): Promise<void> {
     pod.spec.os = { name: 'linux' };
     const [a, b] = pod.spec.containers;
     const lifecycle = { postStart: exec('touch /tmp/begun'), stopSignal: 'SIGUSR1' };
-    const readinessProbe = { ...exec('test -e /tmp/begun'), periodSeconds: 1, timeoutSeconds: 10 };
+    const readinessProbe = { ...exec('test -e /tmp/begun'), periodSeconds: 1, timeoutSeconds: 60 };
     pod.spec.containers = [{ ...a, lifecycle, readinessProbe }, { ...b }];
     await node.apply(pod);
     const ready = await node.until('web', (p) => isRunning(p) && statusOf(p, 'a')?.ready);
@@ -196,10 +198,13 @@ async function oneLife(t: Test, node: TestNode): Promise<void> {
     t.match(statusOf(again, 'b')?.lastState?.terminated, { exitCode: 0, reason: 'Completed' });
     t.equal(again.status?.podIP, ready.status?.podIP);
     t.equal(statusOf(again, 'a')?.restartCount, 0);
-    const logs = node.podwire(['logs', '-f', 'web', '-c', 'a']);
-    await sleep(300);
-    t.equal((await node.podwire(['delete', 'pod', 'web', '--grace-period=20'])).exitCode, 0);
-    t.match((await logs).stdout, /^begun\ngot USR1\n/);
+    const argv = ['bin/podwire', '--root', node.paths.root, 'logs', '-f', 'web', '-c', 'a'] as const;
+    const logs = await openSession({ argv, tty: false, stdin: false });
+    const heard = listen(logs);
+    await heard.until(/^begun\n/);
+    t.equal((await node.podwire(['delete', 'pod', 'web', '--grace-period=60'])).exitCode, 0);
+    await logs.exit;
+    t.match(heard.text, /^begun\ngot USR1\n/);
     t.notOk(existsSync(join(node.paths.pods, again.metadata.uid)));
   });
 }
@@ -247,8 +252,7 @@ async function guestOfContainerd(t: Test, node: TestNode): Promise<void> {
     const before = await node.until('stays', isRunning);
     await containerd.restart();
     const sh = () => node.podwire(['exec', 'stays', '-c', 'a', '--', 'echo', 'hi']);
-    for (let tries = 0; tries < 50 && (await sh()).exitCode !== 0; tries++) await sleep(100);
-    t.equal((await sh()).stdout, 'hi\n');
+    t.ok(await until(async () => (await sh()).stdout === 'hi\n'));
     const after = await node.until('stays', isRunning);
     t.same(
       after.status?.containerStatuses?.map(({ containerID }) => containerID),
