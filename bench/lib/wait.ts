@@ -38,5 +38,5 @@ export async function endProcess(
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
-  await Promise.race([daemon.ended, sleep(5000, undefined, { ref: false })]);
+  await Promise.race([daemon.ended, sleep(30_000, undefined, { ref: false })]);
 }

@@ -63,7 +63,7 @@ export async function startContainerdDaemon(
         timeoutMs: 120_000,
       });
     for (const image of [images.imageRef, images.pauseRef])
-      await until(`containerd knows ${image}`, 10_000, async () => {
+      await until(`containerd knows ${image}`, 60_000, async () => {
         const reply = await cri.call('ImageStatus', { image: { image } });
         if (!reply.image) throw new Error('not there');
       });

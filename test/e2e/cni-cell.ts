@@ -195,7 +195,7 @@ async function askFrom(name: string, where: readonly string[]): Promise<string[]
   const urls = where.map((one) => `http://${one}/`);
   const { stdout } = await run({
     argv: ['nsenter', `--net=${netnsOf(name)}`, process.execPath, '-e', asker, ...urls],
-    timeoutMs: 15_000,
+    timeoutMs: 60_000,
   });
   return JSON.parse(stdout) as string[];
 }
@@ -203,7 +203,7 @@ async function askFrom(name: string, where: readonly string[]): Promise<string[]
 async function reaches(name: string, addresses: ReadonlyMap<string, string[]>): Promise<void> {
   const all = [...addresses].flatMap(([other, theirs]) => theirs.map((address) => ({ other, address })));
   const where = all.map(({ address }) => (address.includes(':') ? `[${address}]:8080` : `${address}:8080`));
-  await until(`${name} reaches all`, 3000, async () => {
+  await until(`${name} reaches all`, 60_000, async () => {
     const answers = await askFrom(name, where);
     const wrong = all.flatMap(({ other, address }, at) =>
       answers[at] === other ? [] : [`${other} at ${address}: ${answers[at]}`],
@@ -213,7 +213,7 @@ async function reaches(name: string, addresses: ReadonlyMap<string, string[]>): 
 }
 
 async function nothingLeft(): Promise<void> {
-  await until('all links are gone', 3000, async () => {
+  await until('all links are gone', 60_000, async () => {
     const { stdout } = await run({ argv: ['ip', '-br', 'link'] });
     const names = stdout
       .trim()
@@ -358,7 +358,7 @@ async function mixed(folder: string, go: string): Promise<void> {
       const address = result.ips?.[0]?.address.split('/')[0] ?? '';
       await run({ argv: ['ip', 'netns', 'exec', `mixed${at}`, 'ip', 'link', 'set', 'lo', 'up'] });
       const gateway = result.ips?.[0]?.gateway ?? '';
-      await until(`${address} reaches ${gateway}`, 3000, () =>
+      await until(`${address} reaches ${gateway}`, 60_000, () =>
         run({
           argv: ['ip', 'netns', 'exec', `mixed${at}`, 'busybox', 'ping', '-c', '1', '-W', '1', gateway],
         }),

@@ -107,14 +107,14 @@ t.test('full disks', async (t) => {
   const { paths } = node;
   const pod = (name: string, script = sleeper, spec: object = {}): object =>
     hostPod(name, { a: script }, spec);
-  const volumes = [{ name: 'big', configMap: { name: 'big' } }];
-  const reader = pod('fd-reader', sleeper) as {
-    spec: { volumes?: object[]; containers: Record<string, unknown>[] };
+  const reader = (name: string): object => {
+    const volumes = [{ name: 'big', configMap: { name: 'big' } }];
+    const made = pod(name, sleeper, { volumes }) as { spec: { containers: Record<string, unknown>[] } };
+    made.spec.containers[0]!.volumeMounts = [{ name: 'big', mountPath: '/big' }];
+    return made;
   };
-  reader.spec.volumes = volumes;
-  reader.spec.containers[0]!.volumeMounts = [{ name: 'big', mountPath: '/big' }];
   await node.client.create('configmaps', configMap('a'), { namespace: 'default' });
-  await node.apply(reader);
+  await node.apply(reader('fd-reader'));
   await node.apply(pod('fd-teller', 'i=0; while :; do i=$((i+1)); echo "line $i of many"; sleep 0.05; done'));
   await node.until('fd-reader', isRunning);
   await node.until('fd-teller', isRunning);
@@ -129,11 +129,7 @@ t.test('full disks', async (t) => {
     await t.test(`${disk} is full`, async (t) => {
       const name = `fd-${disk.split('/').at(-1)}`;
       fill(paths, disk);
-      const spec = { volumes };
-      await node.apply({
-        ...(pod(name) as { spec: object }),
-        spec: { ...(pod(name) as { spec: object }).spec, ...spec },
-      });
+      await node.apply(reader(name));
       t.ok(await untilTold(node, name, told), 'why it cannot be made is told');
       t.equal((await node.podwire(['delete', 'pod', 'fd-going', '--ignore-not-found'])).exitCode, 0);
       await node.kill9();
