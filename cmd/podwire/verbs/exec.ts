@@ -1,6 +1,7 @@
 // `podwire exec`: runs a command in a container, with its streams, its terminal and its exit code.
 // Assumes lib/api/http-exec.ts for the protocol. Bytes pass through as they come.
 import type { Context } from '../context.ts';
+import { defaultContainerOf } from '../default-container.ts';
 import { ExitWith, UsageError } from '../errors.ts';
 import { podName } from '../resources.ts';
 import { carrySession } from '../session.ts';
@@ -41,16 +42,14 @@ export async function runExec(
   throw new ExitWith(code);
 }
 
-/** The first container, told on standard error when there is a choice, as kubectl does. */
+/** Told on standard error when there is a choice, as kubectl does. */
 export async function defaultContainer(
   context: Context,
   name: string,
   options: { readonly quiet?: boolean },
 ): Promise<string> {
   const client = await context.client();
-  const pod = await client.get('pods', { namespace: context.namespace, name });
-  const names = pod.spec.containers.map((each) => each.name);
-  if (names.length > 1 && !options.quiet)
-    context.err(`Defaulted container "${names[0]}" out of: ${names.join(', ')}\n`);
-  return names[0]!;
+  const chosen = defaultContainerOf(await client.get('pods', { namespace: context.namespace, name }));
+  if (chosen.told !== undefined && !options.quiet) context.err(`${chosen.told}\n`);
+  return chosen.name;
 }

@@ -4,6 +4,7 @@ import { ephemeralContainers } from '../../../lib/api/pod-containers.ts';
 import { type HttpClient, type LogQuery, linesOf } from '../../../lib/api/http-client.ts';
 import type { Pod } from '../../../lib/api/types.ts';
 import { type Context, untilInterrupted } from '../context.ts';
+import { defaultContainerOf } from '../default-container.ts';
 import { parseCount, parseDuration } from '../duration.ts';
 import { ExitWith, UsageError } from '../errors.ts';
 import { podName } from '../resources.ts';
@@ -108,8 +109,9 @@ function containersOf(context: Context, pod: Pod, options: LogsOptions): Source[
       );
     return [{ pod, container: options.container }];
   }
-  if (main.length > 1) context.err(`Defaulted container "${main[0]}" out of: ${main.join(', ')}\n`);
-  return [{ pod, container: main[0]! }];
+  const { name, told } = defaultContainerOf(pod);
+  if (told !== undefined) context.err(`${told}\n`);
+  return [{ pod, container: name }];
 }
 
 /** Several sources are mixed line by line, one goes through as it is. */
