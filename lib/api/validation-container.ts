@@ -245,7 +245,8 @@ function securityErrors(container: Container, path: string): FieldError[] {
     ['drop', context.capabilities?.drop ?? []],
   ] as const) {
     names.forEach((name, at) => {
-      if (!/^[A-Z][A-Z0-9_]*$/.test(name))
+      // Runtimes take `all` for ALL, and so many a manifest says it.
+      if (!/^[A-Z][A-Z0-9_]*$/i.test(name))
         errors.push(
           invalid(`${path}.capabilities.${list}[${at}]`, name, 'must be a capability like NET_ADMIN, or ALL'),
         );

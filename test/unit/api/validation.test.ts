@@ -219,11 +219,16 @@ const specs: { name: string; spec: object; says: string[] }[] = [
     ],
   },
   {
+    name: 'capabilities in small letters, as runtimes take them',
+    spec: withContainer({ securityContext: { capabilities: { add: ['net_bind_service'], drop: ['all'] } } }),
+    says: [],
+  },
+  {
     name: 'security of a container',
     spec: withContainer({
       securityContext: {
         runAsUser: -1,
-        capabilities: { add: ['net_admin', 'SYS_ADMIN'] },
+        capabilities: { add: ['net admin', 'SYS_ADMIN'] },
         privileged: true,
         allowPrivilegeEscalation: false,
         seccompProfile: { type: 'Localhost', localhostProfile: 'x' },
@@ -232,9 +237,9 @@ const specs: { name: string; spec: object; says: string[] }[] = [
     }),
     says: [
       'spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive',
-      'spec.containers[0].securityContext.capabilities.add[0]: Invalid value: "net_admin": must be a capability like NET_ADMIN, or ALL',
-      'spec.containers[0].securityContext: Invalid value: {"runAsUser":-1,"capabilities":{"add":["net_admin","SYS_ADMIN"]},"privileged":true,"allowPrivilegeEscalation":false,"seccompProfile":{"type":"Localhost","localhostProfile":"x"},"procMount":"Unmasked"}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true',
-      'spec.containers[0].securityContext: Invalid value: {"runAsUser":-1,"capabilities":{"add":["net_admin","SYS_ADMIN"]},"privileged":true,"allowPrivilegeEscalation":false,"seccompProfile":{"type":"Localhost","localhostProfile":"x"},"procMount":"Unmasked"}: cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN',
+      'spec.containers[0].securityContext.capabilities.add[0]: Invalid value: "net admin": must be a capability like NET_ADMIN, or ALL',
+      'spec.containers[0].securityContext: Invalid value: {"runAsUser":-1,"capabilities":{"add":["net admin","SYS_ADMIN"]},"privileged":true,"allowPrivilegeEscalation":false,"seccompProfile":{"type":"Localhost","localhostProfile":"x"},"procMount":"Unmasked"}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true',
+      'spec.containers[0].securityContext: Invalid value: {"runAsUser":-1,"capabilities":{"add":["net admin","SYS_ADMIN"]},"privileged":true,"allowPrivilegeEscalation":false,"seccompProfile":{"type":"Localhost","localhostProfile":"x"},"procMount":"Unmasked"}: cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN',
       'spec.containers[0].securityContext.procMount: Forbidden: "Unmasked": `hostUsers` must be false to use `Unmasked`, which is not supported',
     ],
   },
