@@ -63,7 +63,13 @@ async function makeIfb(call: PluginCall, port: LinkFacts, undo: Undo): Promise<C
   const name = ifbName(call.name, call);
   // Left by an ADD of this very attachment that was never undone.
   if (linkIsHere(name)) await netOf(call).deleteLink(name);
-  const ifb = { name, mac: randomMac(), mtu: port.mtu ?? 1500, alias: aliasOf(call), ipv6: hasIpv6() };
+  const ifb = {
+    name,
+    mac: randomMac(),
+    mtu: port.mtu ?? 1500,
+    alias: aliasOf(call),
+    ipv6: hasIpv6(port.mtu),
+  };
   undo.push(() => netOf(call).deleteLink(name));
   await ipBatch(ifbLines(ifb), { exec: call.host.exec });
   return { name, mac: ifb.mac, ...(port.mtu === undefined ? {} : { mtu: port.mtu }) };

@@ -47,7 +47,7 @@ const wishOf = (conf: BridgeConf, call: PluginCall, ipam: CniResult): Wish => ({
   veth: vethName(call.name, call.containerId, call.ifname),
   alias: aliasOf(call),
   macs: { bridge: randomMac(), host: randomMac(), container: conf.mac ?? randomMac() },
-  ipv6: hasIpv6(),
+  ipv6: hasIpv6(conf.mtu),
   ipam,
 });
 
@@ -68,7 +68,7 @@ async function attach(task: Attaching): Promise<AddPlan> {
     if (process.env.PODWIRE_TRACE) tellHeld(heldOps(wish, seen));
     try {
       const [looked] = await applyHost(task, hasty);
-      if (seen === undefined) await ownRoutes(wish.conf.bridge);
+      if (seen === undefined && wish.ipv6) await ownRoutes(wish.conf.bridge);
       const plan = looked ? planAdd(wish, looked) : hasty;
       if (looked) await net.apply(plan.gateway);
       const result = inVlan ? await vlanGateway(task, plan.result) : plan.result;
@@ -130,7 +130,7 @@ function tellHeld(held: readonly NetOp[]): void {
 
 /** Routes on the bridge are ours: a container must not change them by router advertisements (CVE-2020-10749). */
 async function ownRoutes(bridge: string): Promise<void> {
-  if (hasIpv6()) await writeSysctl(`net/ipv6/conf/${bridge}/accept_ra`, '0');
+  await writeSysctl(`net/ipv6/conf/${bridge}/accept_ra`, '0');
 }
 
 /** A failure that a person can act on, where the kernel's own words are too short; looked into only once it failed. */

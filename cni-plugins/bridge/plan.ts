@@ -27,7 +27,7 @@ export interface Wish {
   /** Shown by `ip link`; who it belongs to. */
   readonly alias: string;
   readonly macs: { readonly bridge: string; readonly host: string; readonly container: string };
-  /** The machine has IPv6 at all. */
+  /** The machine has IPv6 at all, and a link of this MTU. */
   readonly ipv6: boolean;
   /** Of IPAM; {} without. */
   readonly ipam: CniResult;

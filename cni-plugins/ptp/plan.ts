@@ -23,7 +23,7 @@ export interface Wish {
   readonly veth: string;
   readonly alias: string;
   readonly macs: { readonly host: string; readonly container: string };
-  /** The machine has IPv6 at all. */
+  /** The machine has IPv6 at all, and a link of this MTU. */
   readonly ipv6: boolean;
   readonly ipam: CniResult;
 }

@@ -25,7 +25,7 @@ async function add(call: PluginCall): Promise<CniResult> {
   try {
     const plan = planOf(conf, call, await addIpam(conf.ipam, call, undo));
     for (const family of families(plan.result.ips ?? [])) await forward(family);
-    await attach(plan, call, undo);
+    await attach(plan, { call, undo, ipv6: hasIpv6(conf.mtu) });
     if (conf.ipMasq) await masquerade(call, plan.result.ips ?? [], undo);
     return plan.result;
   } catch (cause) {
@@ -41,11 +41,14 @@ const planOf = (conf: PtpConf, call: PluginCall, ipam: CniResult): AddPlan =>
     veth: vethName(call.name, call.containerId, call.ifname),
     alias: aliasOf(call),
     macs: { host: randomMac(), container: conf.mac ?? randomMac() },
-    ipv6: hasIpv6(),
+    ipv6: hasIpv6(conf.mtu),
     ipam,
   });
 
-async function attach(plan: AddPlan, call: PluginCall, undo: Undo): Promise<void> {
+async function attach(
+  plan: AddPlan,
+  { call, undo, ipv6 }: { call: PluginCall; undo: Undo; ipv6: boolean },
+): Promise<void> {
   const net = netOf(call);
   const veth = vethName(call.name, call.containerId, call.ifname);
   const unmake = () => net.deleteLink(veth);
@@ -60,7 +63,7 @@ async function attach(plan: AddPlan, call: PluginCall, undo: Undo): Promise<void
   }
   undo.push(unmake);
   // The machine's routes are not the container's to change by router advertisements (CVE-2020-10749).
-  if (hasIpv6()) await writeSysctl(`net/ipv6/conf/${veth}/accept_ra`, '0');
+  if (ipv6) await writeSysctl(`net/ipv6/conf/${veth}/accept_ra`, '0');
   await net.apply(plan.pod, netnsWord(call.netns));
 }
 

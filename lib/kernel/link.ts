@@ -26,8 +26,11 @@ export function checkLinkName(name: string): string {
 export const linkIsHere = (name: string): boolean =>
   existsSync(`/proc/sys/net/ipv4/conf/${checkLinkName(name)}`);
 
-/** True when this kernel has IPv6 and it was not turned off at boot. */
-export const hasIpv6 = (): boolean => existsSync('/proc/sys/net/ipv6/conf');
+/** RFC 8200, section 5: a link with less has no IPv6 at all. */
+export const leastIpv6Mtu = 1280;
+
+/** True when this kernel has IPv6, it was not turned off at boot, and a link of this MTU (bytes; 1500 unless told) has it. */
+export const hasIpv6 = (mtu = 1500): boolean => mtu >= leastIpv6Mtu && existsSync('/proc/sys/net/ipv6/conf');
 
 export interface SysLink {
   readonly name: string;

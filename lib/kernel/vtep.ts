@@ -1,5 +1,6 @@
 // The VTEP: the link that wraps Pods' packets for the other machines. What one that is there differs in, in words, and
 // what follows: use it as it is, set it right, or make it anew. Assumes the caller knows by the alias whose a link is. Pure.
+import { leastIpv6Mtu } from './link.ts';
 import type { LinkInfo } from './link-info.ts';
 import type { NetOp } from './net.ts';
 
@@ -69,10 +70,7 @@ export function settings(
   return { fix, reasons };
 }
 
-/** RFC 8200, section 5. A link with less has no IPv6 at all, nor an address that could be kept from it. */
-export const leastIpv6Mtu = 1280;
-
-/** No link-local address: it would be announced to peers that do not listen. Pure. */
+/** No link-local address: it would be announced to peers that do not listen. Too small a link has none anyhow. Pure. */
 export const linkLocalOff = (name: string, mtu: number): NetOp[] =>
   mtu < leastIpv6Mtu ? [] : [{ op: 'setLink', name, linkLocal: 'none' }];
 

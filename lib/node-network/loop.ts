@@ -8,7 +8,7 @@ import { Informer } from '../api/informer.ts';
 import type { Node } from '../api/types.ts';
 import { type Cidr, formatCidr, parseCidr } from '../cni/address.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
-import { leastIpv6Mtu } from '../kernel/vtep.ts';
+import { leastIpv6Mtu } from '../kernel/link.ts';
 import { createBackend } from './backends.ts';
 import { NodeGround } from './ground.ts';
 import { judgeLine, startMonitor } from './monitor.ts';

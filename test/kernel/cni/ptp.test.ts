@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { specVersions } from '../../../lib/cni/types.ts';
 import { ask, listen } from './echo.ts';
-import { type Conf, type Lab, makeLab } from './fixture.ts';
+import { bridgeConf, type Conf, type Lab, makeLab } from './fixture.ts';
 import { failedAdd, round } from './round.ts';
 
 const ptpConf = (lab: Lab, more: object = {}): Conf => ({
@@ -127,3 +127,17 @@ t.test('failures', async (t) => {
   t.ok((await lab.call('DEL', conf, { netns })).ok);
   t.strictSame(lab.close(), []);
 });
+
+for (const type of ['bridge', 'ptp'])
+  t.test(`${type}: an MTU too small for IPv6 carries IPv4`, async (t) => {
+    const lab = await makeLab();
+    const netns = lab.container();
+    const { ipam } = bridgeConf(lab);
+    const conf = type === 'ptp' ? ptpConf(lab, { ipam, mtu: 1230 }) : bridgeConf(lab, { mtu: 1230 });
+    const added = await lab.call('ADD', conf, { netns });
+    t.ok(added.ok, 'ADD', { found: added.json });
+    const [eth0] = lab.ip(netns, 'addr', 'show', 'dev', 'eth0');
+    t.match(eth0, { mtu: 1230, addr_info: [{ local: '10.88.0.2' }] });
+    t.ok((await lab.call('DEL', conf, { netns })).ok);
+    t.strictSame(lab.close(), type === 'ptp' ? [] : ['br0']);
+  });
