@@ -166,8 +166,11 @@ export const runUntil: ExecUntil = async (command, effectSeen) => {
         timeoutMs,
       );
     }
-    // Most effects show within 3 ms: worth looking often; after that, a timer.
-    await new Promise<void>((resolve) => (passed < 4 ? setImmediate(resolve) : setTimeout(resolve, 1)));
+    // Most effects show within 3 ms: worth looking often; after that, a timer, and ever longer: fifty that looked each
+    // millisecond took the processor from the fifty programs they waited for.
+    await new Promise<void>((resolve) =>
+      passed < 4 ? setImmediate(resolve) : setTimeout(resolve, Math.min(passed / 8, 50)),
+    );
   }
   const ended = await child.result();
   const { exitCode, stdout, stderr } = ended;

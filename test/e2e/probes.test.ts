@@ -110,7 +110,8 @@ t.test('probes', async (t) => {
   );
 
   await t.test('restarted when its exec liveness probe fails', async (t) => {
-    const pod = await node.until('sick', (p) => first(p)?.restartCount === 1 && first(p)?.state?.running);
+    // It falls sick again and again: on a busy machine it may have been restarted more than once by now.
+    const pod = await node.until('sick', (p) => (first(p)?.restartCount ?? 0) >= 1);
     t.match(first(pod), { lastState: { terminated: { exitCode: 0 } } }, 'it was asked to end, by TERM');
     const told = await eventsOf('sick');
     t.ok(told.includes('Killing: Container c failed liveness probe, will be restarted'), told.join('\n'));
@@ -172,7 +173,7 @@ t.test('probes', async (t) => {
   });
 
   await t.test("a startup probe's time-out: its own grace, its process group dead, no zombie", async (t) => {
-    const pod = await node.until('stuck', (p) => first(p)?.restartCount === 1);
+    const pod = await node.until('stuck', (p) => (first(p)?.restartCount ?? 0) >= 1);
     const told = await eventsOf('stuck');
     t.ok(
       told.some((one) =>
