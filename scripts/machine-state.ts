@@ -11,6 +11,9 @@ export function machineState(): string[] {
   return [
     ...names('/run/netns').map((name) => `namespace ${name}`),
     ...links().map((name) => `link ${name}`),
+    ...['', 'ids']
+      .flatMap((part) => names(`/run/podwire-userns/${part}`))
+      .flatMap((name) => (name === 'ids' ? [] : [`user ids ${name}`])),
     ...mounts().map((point) => `mount ${point}`),
     ...tables().map((table) => `nftables ${table}`),
     ...globSync(['/sys/fs/cgroup/podwire*', '/sys/fs/cgroup/*/podwire*']).map((path) => `cgroup ${path}`),

@@ -15,7 +15,7 @@ const supported: Readonly<Record<string, readonly string[]>> = {
     ...['containers', 'initContainers', 'readinessGates', 'volumes', 'restartPolicy'],
     ...['terminationGracePeriodSeconds', 'activeDeadlineSeconds'],
     ...['hostNetwork', 'hostPID', 'hostIPC', 'shareProcessNamespace', 'hostname', 'subdomain', 'hostAliases'],
-    'setHostnameAsFQDN',
+    ...['setHostnameAsFQDN', 'hostUsers'],
     ...['imagePullSecrets', 'ephemeralContainers'],
     ...['dnsPolicy', 'dnsConfig', 'securityContext', 'nodeName'],
     ...['nodeSelector', 'affinity', 'tolerations', 'topologySpreadConstraints', 'schedulerName', 'priority'],
@@ -65,11 +65,6 @@ const supported: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** Values that ask for what happens anyway, of fields that are otherwise not there. Key: Type.field */
-const harmlessValues: Readonly<Record<string, readonly unknown[]>> = {
-  'PodSpec.hostUsers': [true],
-};
-
 const noPreemption = 'no Pod is ended to make room for another, and the queue has one order';
 const noAccounts = 'there are no service accounts, and no token is mounted';
 const freshVolume = 'the volumes that it is about are always empty at first, so there is nothing to walk';
@@ -85,12 +80,6 @@ const withoutEffect: Readonly<Record<string, string>> = {
   'PodSecurityContext.fsGroupChangePolicy': freshVolume,
   'PodSecurityContext.appArmorProfile': 'it may only be Unconfined, which is what happens',
   'SecurityContext.appArmorProfile': 'it may only be Unconfined, which is what happens',
-  'SecurityContext.procMount': 'it may only be Default, which is what happens',
-};
-
-/** Why a field is refused, where there is more to say than that it is not there yet. Key: Type.field */
-const refusedBecause: Readonly<Record<string, string>> = {
-  'PodSpec.hostUsers': 'a user namespace needs idmapped mounts of the OCI runtime (crun 1.9, runc 1.2)',
 };
 
 const noAppArmor = 'podwire loads no AppArmor profiles yet; only Unconfined is accepted';
@@ -100,9 +89,6 @@ const refusedValues: Readonly<Record<string, Readonly<Record<string, string>>>> 
   'PodOS.name': { windows: later },
   'EmptyDirVolumeSource.medium': { HugePages: later },
   'AppArmorProfile.type': { RuntimeDefault: noAppArmor, Localhost: noAppArmor },
-  'SecurityContext.procMount': {
-    Unmasked: '`hostUsers` must be false to use `Unmasked`, which is not supported',
-  },
 };
 
 const isSupportedResource = (name: string): boolean =>
@@ -124,7 +110,7 @@ function walk(value: unknown, typeName: string, path: string, errors: FieldError
     const at = `${path}.${name}`;
     const key = `${typeName}.${name}`;
     if (list && !list.includes(name)) {
-      if (!isNothing(given, key) && !harmlessValues[key]?.includes(given)) errors.push(refusal(at, key));
+      if (!isNothing(given, key)) errors.push(forbidden(at, later));
       continue;
     }
     const why = typeof given === 'string' ? refusedValues[key]?.[given] : undefined;
@@ -140,11 +126,6 @@ function walk(value: unknown, typeName: string, path: string, errors: FieldError
   }
 }
 
-function refusal(field: string, key: string): FieldError {
-  const why = refusedBecause[key];
-  return forbidden(field, why === undefined ? later : `${later}: ${why}`);
-}
-
 const appArmorAnnotation = 'container.apparmor.security.beta.kubernetes.io/';
 
 /** The old way to ask for an AppArmor profile; a Forbidden for each that would have to be ignored. */
@@ -154,10 +135,9 @@ export function unsupportedAnnotations(annotations: Readonly<Record<string, stri
     .map(([key]) => forbidden(`metadata.annotations[${key}]`, noAppArmor));
 }
 
-/** Go's zero values say nothing, but for pointers to a boolean, where `false` is an answer. */
+/** Go's zero values say nothing. */
 function isNothing(value: unknown, key: string): boolean {
-  if (value === undefined || value === null || value === '' || value === 0) return true;
-  if (value === false) return key !== 'PodSpec.hostUsers';
+  if (value === undefined || value === null || value === '' || value === 0 || value === false) return true;
   if (Array.isArray(value)) return value.length === 0;
   // A volume source or a probe may well be `{}`, and mean something.
   return (
@@ -175,6 +155,17 @@ function refuseDetails(spec: PodSpec, errors: FieldError[]): void {
           errors.push(forbidden(`${path}.resources.${kind}[${resource}]`, later));
       }
     }
+    if (spec.hostUsers !== false) continue;
+    container.volumeMounts?.forEach(({ mountPropagation }, at) => {
+      // The kernel lets no mount out of a user namespace.
+      if (mountPropagation === 'Bidirectional')
+        errors.push(
+          forbidden(
+            `${path}.volumeMounts[${at}].mountPropagation`,
+            'Bidirectional needs `hostUsers` to be true',
+          ),
+        );
+    });
   }
   spec.volumes?.forEach((volume, at) => {
     const { medium = '' } = volume.emptyDir ?? {};
@@ -194,15 +185,7 @@ export interface FieldState {
 export function fieldState(typeName: string, field: string): FieldState {
   const key = `${typeName}.${field}`;
   const list = supported[typeName];
-  const harmless = harmlessValues[key];
-  if (list && !list.includes(field))
-    return {
-      state: 'refused',
-      remark: [
-        ...(harmless ? [`but for ${harmless.map((value) => JSON.stringify(value)).join(', ')}`] : []),
-        ...(refusedBecause[key] ? [refusedBecause[key]] : []),
-      ].join('; '),
-    };
+  if (list && !list.includes(field)) return { state: 'refused', remark: '' };
   const refused = Object.entries(refusedValues[key] ?? {});
   const values = refused.map(
     ([value, why]) => `refused: ${JSON.stringify(value)}${why === later ? '' : ` (${why})`}`,

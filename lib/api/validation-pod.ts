@@ -9,7 +9,7 @@ import type { Container, PodSpec } from './types.ts';
 import { pushFault, validateLabels } from './validation.ts';
 import { idFault, validateContainers } from './validation-container.ts';
 import { readinessGateErrors } from './validation-lifecycle.ts';
-import { seccompErrors } from './validation-security.ts';
+import { hostUsersErrors, seccompErrors } from './validation-security.ts';
 import { volumeErrors } from './validation-volumes.ts';
 
 export function validatePodSpec(spec: PodSpec): FieldError[] {
@@ -20,6 +20,7 @@ export function validatePodSpec(spec: PodSpec): FieldError[] {
     ...dnsErrors(spec),
     ...hostAliasErrors(spec),
     ...securityErrors(spec),
+    ...hostUsersErrors(spec),
     ...tolerationErrors(spec),
     ...readinessGateErrors(spec),
   ];

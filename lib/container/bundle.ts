@@ -30,6 +30,7 @@ import type { ImageRoot } from './image-store.ts';
 import type { HiddenPath } from './oci-mounts.ts';
 import { buildOciSpec, commandLine, type SandboxMounts } from './oci-spec.ts';
 import type { OciSpec } from './oci-types.ts';
+import { removeStage, stage } from './stage.ts';
 import { runtimeDefaultSeccomp, type SeccompProfile } from './seccomp.ts';
 import { readSeccompFile } from './seccomp-file.ts';
 import { compileSeccomp } from './seccomp-bpf.ts';
@@ -56,7 +57,7 @@ export interface BundlePlan {
  * Checks everything that can be checked without changing anything.
  * @throws ContainerError CreateContainerConfigError, CreateContainerError (a volume's source is missing, no command)
  */
-export function planBundle({ config, image }: BundleInput): BundlePlan {
+export function planBundle({ config, image, sandbox }: BundleInput): BundlePlan {
   const { security, name } = config;
   const refuse = (
     code: 'CreateContainerConfigError' | 'CreateContainerError',
@@ -76,6 +77,12 @@ export function planBundle({ config, image }: BundleInput): BundlePlan {
   const user = orRefuse('CreateContainerConfigError', () => resolveUser(userRequest(config, image)));
   if (security.runAsNonRoot && user.uid === 0)
     refuse('CreateContainerConfigError', 'runAsNonRoot is set, and it would run as root: set runAsUser');
+  const foreign = sandbox.userns && idOutside(user, sandbox.userns.ids.length);
+  if (foreign !== undefined)
+    refuse(
+      'CreateContainerConfigError',
+      `with hostUsers: false a Pod has the ids 0 to ${sandbox.userns!.ids.length - 1}, and it would run as ${foreign}`,
+    );
   const chosen = orRefuse('CreateContainerConfigError', () =>
     chooseCapabilities(security, givableCapabilities()),
   );
@@ -91,6 +98,10 @@ export function planBundle({ config, image }: BundleInput): BundlePlan {
       : { seccomp: orRefuse('CreateContainerError', () => readSeccompFile(seccompPath)) };
   return { user, capabilities: chosen.granted, leftOut: chosen.leftOut, ...own };
 }
+
+/** An id of the process that a user namespace of that many ids does not have. */
+const idOutside = ({ uid, gid, additionalGids }: ProcessUser, length: number): number | undefined =>
+  [uid, gid, ...additionalGids].find((id) => id >= length);
 
 /** What keeps a mount from being what it should be. Mounts that would silently not propagate are refused, as by containerd. */
 function sourceFault({ hostPath, propagation = 'private' }: Mount): string | undefined {
@@ -116,8 +127,19 @@ function userRequest(config: ContainerConfig, image: ImageRoot) {
   };
 }
 
-/** Folders and overlay. */
-export async function mountRoot(files: ContainerFiles, image: ImageRoot, exec?: Exec): Promise<void> {
+/** Folders and overlay; in a user namespace all that it is made from. Gives what the bundle is to be written from. */
+export async function mountRoot(
+  input: BundleInput,
+  files: ContainerFiles,
+  exec?: Exec,
+): Promise<{ input: BundleInput; files: ContainerFiles }> {
+  const { userns } = input.sandbox;
+  if (userns) return stage(input, { userns, files }, exec);
+  await mountOwnRoot(files, input.image, exec);
+  return { input, files };
+}
+
+async function mountOwnRoot(files: ContainerFiles, image: ImageRoot, exec: Exec | undefined): Promise<void> {
   mkdirSync(files.overlay, { recursive: true, mode: 0o700 });
   mkdirSync(files.work, { mode: 0o700 });
   mkdirSync(files.upper);
@@ -178,6 +200,7 @@ export async function removeBundle(
   await settleAll(`remove ${files.bundle}`, [
     ...(cgroup === undefined ? [] : [() => killCgroup(cgroup), () => removeCgroup(cgroup)]),
     gone(files.runtimeState),
+    () => removeStage(files.stage, exec),
     () => unmount(files.rootfs, exec),
     () => removeTree(files.overlay),
     gone(files.exit),

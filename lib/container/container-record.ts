@@ -75,6 +75,8 @@ export function containerFiles(paths: NodePaths, id: string) {
     overlay,
     upper: join(overlay, 'upper'),
     work: join(overlay, 'work'),
+    /** What a container in a user namespace is made from; only while it is made. */
+    stage: join(paths.userns, id),
     exit: join(paths.exits, id),
     /** The OCI runtime's own state. */
     runtimeState: join(runtimeStateDir(paths), id),

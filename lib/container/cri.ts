@@ -62,6 +62,8 @@ export interface PodSandboxConfig {
     readonly network: 'pod' | 'node';
     readonly ipc: 'pod' | 'node';
     readonly pid: NamespaceMode;
+    /** Absent: the machine's users. */
+    readonly user?: 'pod';
   };
   /** Kernel sysctls of the Pod's namespaces, e.g. net.ipv4.ip_unprivileged_port_start. */
   readonly sysctls: Readonly<Record<string, string>>;
@@ -89,6 +91,8 @@ export interface Mount {
   readonly propagation?: 'private' | 'rslave' | 'rshared';
   /** Mounts below it are read-only too. */
   readonly recursiveReadOnly?: boolean;
+  /** Of the mount at hostPath, which the container's has too: nosuid, nodev, noexec. */
+  readonly lockedOptions?: readonly string[];
 }
 
 export interface SecurityConfig {
@@ -109,6 +113,8 @@ export interface SecurityConfig {
   readonly seccomp: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
   /** Of Localhost: absolute path of the profile. */
   readonly seccompPath?: string;
+  /** /proc as the kernel shows it: nothing masked, nothing read-only. */
+  readonly unmaskedProc?: true;
 }
 
 export interface ContainerConfig {

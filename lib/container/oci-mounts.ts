@@ -110,6 +110,7 @@ function volumeMount(mount: Mount): OciMount {
       'rbind',
       propagations[mount.propagation ?? 'private'],
       mount.recursiveReadOnly ? 'rro' : access,
+      ...(mount.lockedOptions ?? []),
     ],
   };
 }

@@ -2,12 +2,19 @@
 // Assumes everything was looked up before: user, capabilities that the daemon may give, host devices.
 // Asks for no rlimit and no oom score: a daemon without CAP_SYS_RESOURCE could not give them. A few KB a container.
 import { cpuPeriod } from '../kernel/cgroup-values.ts';
+import type { IdRange } from '../kernel/user-namespace.ts';
 import type { ContainerConfig, LinuxResources } from './cri.ts';
 import { defaultPath, type ImageConfig } from './image-config.ts';
 import { containerMounts, type HiddenPath, rootPropagation } from './oci-mounts.ts';
 import type { OciDevice, OciProcess, OciResources, OciSpec } from './oci-types.ts';
 import type { SeccompProfile } from './seccomp.ts';
 import type { ProcessUser } from './user.ts';
+
+/** A user namespace that a file holds. */
+export interface UserNamespace {
+  readonly path: string;
+  readonly ids: IdRange;
+}
 
 /** What a sandbox gives its containers. */
 export interface SandboxMounts {
@@ -21,6 +28,8 @@ export interface SandboxMounts {
   readonly hostPid: boolean;
   /** The Pod's shared pid namespace; absent, each container has its own, or with hostPid the machine's. */
   readonly pidPath?: string;
+  /** The Pod's own users; absent: the machine's. */
+  readonly userns?: UserNamespace;
   readonly hostsPath: string;
   readonly resolvConfPath: string;
   readonly hostnamePath: string;
@@ -77,7 +86,8 @@ export const readonlyPaths: readonly string[] = [
 /** @throws RangeError when neither the Pod nor the image names a command */
 export function buildOciSpec(input: SpecInput): OciSpec {
   const { config, sandbox } = input;
-  const { privileged, readOnlyRootFilesystem } = config.security;
+  const { privileged, readOnlyRootFilesystem, unmaskedProc } = config.security;
+  const unmasked = privileged || unmaskedProc === true;
   return {
     ociVersion: '1.0.2',
     process: processOf(input),
@@ -91,11 +101,12 @@ export function buildOciSpec(input: SpecInput): OciSpec {
     annotations: input.annotations,
     linux: {
       namespaces: namespacesOf(input),
+      ...(sandbox.userns ? idMappings(sandbox.userns.ids) : {}),
       cgroupsPath: input.cgroupsPath,
       resources: resourcesOf(config.resources, { privileged, cgroupVersion: input.cgroupVersion }),
       ...(input.devices.length > 0 ? { devices: input.devices } : {}),
-      maskedPaths: privileged ? [] : maskedPaths,
-      readonlyPaths: privileged ? [] : readonlyPaths,
+      maskedPaths: unmasked ? [] : maskedPaths,
+      readonlyPaths: unmasked ? [] : readonlyPaths,
       rootfsPropagation: rootPropagation(config.mounts),
       ...(input.seccomp ? { seccomp: input.seccomp } : {}),
     },
@@ -149,12 +160,18 @@ function environment(config: ContainerConfig, image: ImageConfig, hostname: stri
   return [...values.values()];
 }
 
+function idMappings({ first, length }: IdRange): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {
+  const mappings = [{ containerID: 0, hostID: first, size: length }];
+  return { uidMappings: mappings, gidMappings: mappings };
+}
+
 function namespacesOf({ sandbox, cgroupVersion, config }: SpecInput): { type: string; path?: string }[] {
   // Without a path the runtime makes a new one.
   const namespace = (type: string, path: string | undefined) => [
     path === undefined ? { type } : { type, path },
   ];
   return [
+    ...(sandbox.userns ? namespace('user', sandbox.userns.path) : []),
     ...(sandbox.hostPid ? [] : namespace('pid', sandbox.pidPath)),
     ...(sandbox.hostNetwork ? [] : namespace('network', sandbox.netnsPath)),
     ...(sandbox.hostIpc ? [] : namespace('ipc', sandbox.ipcPath)),

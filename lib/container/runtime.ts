@@ -15,6 +15,7 @@ import { readIfThere } from '../kernel/files.ts';
 import { endAbandoned } from './abandoned.ts';
 import { mountRoot, planBundle, warmSeccomp, writeBundle } from './bundle.ts';
 import { attachToContainer, tellConmon } from './attach.ts';
+import { handOver, stage } from './stage.ts';
 import { conmonArgv, conmonEnv, parseConmonReport, reopenLogCommand } from './conmon.ts';
 import { type ExecTarget, execInContainer, execToItsEnd } from './container-exec.ts';
 import {
@@ -172,10 +173,12 @@ class ConmonRuntime implements ContainerRuntime {
     try {
       saveContainer(files, record); // the intent: from here on a crash can be cleaned up after
       await clock.step(`rootfs ${config.name}`, async () => {
-        await mountRoot(files, image, this.#options.exec);
-        writeBundle(input, { files, record, plan });
+        const made = await mountRoot(input, files, this.#options.exec);
+        writeBundle(made.input, { files: made.files, record, plan });
       });
       await clock.step(`create ${config.name}`, () => this.#runConmon(live));
+      if (sandbox.userns)
+        await handOver(live, { user: plan.user, ids: sandbox.userns.ids }, this.#options.exec);
     } catch (error) {
       return undo.fail(`container ${config.name}`, asContainerError(error, config.name));
     }

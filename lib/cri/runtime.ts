@@ -106,6 +106,11 @@ export class CriRuntime implements RuntimeService {
 
   async runPodSandbox(config: PodSandboxConfig, clock: StepClock): Promise<PodSandboxStatus> {
     const { paths } = this.#options;
+    if (config.namespaces.user === 'pod')
+      throw new PodwireError(
+        'USERNS_REFUSED',
+        "hostUsers: false is there with podwire's own runtime only, not with --runtime-endpoint",
+      );
     if (config.namespaces.network === 'pod') await this.#waitForConflist();
     const input = this.#input(config);
     ensureCgroup(input.cgroup, config.resources);

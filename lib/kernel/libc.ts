@@ -26,9 +26,15 @@ export interface Libc {
   send(fd: number, bytes: Uint8Array, length: number): number;
   recv(fd: number, into: Uint8Array, length: number, flags: number): number;
   setns(fd: number, type: number): number;
+  openTree(dir: number, path: string, flags: number): number;
+  mountSetattr(fd: number, path: string, flags: number, attributes: Uint8Array): number;
+  moveMount(fd: number, from: string, to: string, flags: number): number;
   /** Ends the process at once: nothing that is buffered or registered for the end happens any more. */
   exit(code: number): number;
 }
+
+/** Since Linux 5 a call has the same number everywhere. */
+const newer = { open_tree: 428, move_mount: 429, mount_setattr: 442 } as const;
 
 /** Calls that both machines have, so without open(2), link(2) and the like, which arm64 has not. Source: asm/unistd.h. */
 const numbers = {
@@ -54,6 +60,7 @@ const numbers = {
     setns: 308,
     renameat2: 316,
     statx: 332,
+    ...newer,
   },
   arm64: {
     read: 63,
@@ -77,6 +84,7 @@ const numbers = {
     setns: 268,
     renameat2: 276,
     statx: 291,
+    ...newer,
   },
 } as const;
 
@@ -135,6 +143,10 @@ function calls(call: SystemCall, nr: Numbers): Libc {
     send: (fd, bytes, length) => call(nr.sendto, fd, bytes, length),
     recv: (fd, into, length, flags) => call(nr.recvfrom, fd, into, length, flags),
     setns: (fd, type) => call(nr.setns, fd, type),
+    openTree: (dir, path, flags) => call(nr.open_tree, dir, text(path), flags),
+    mountSetattr: (fd, path, flags, attributes) =>
+      call(nr.mount_setattr, fd, text(path), flags, attributes, attributes.length),
+    moveMount: (fd, from, to, flags) => call(nr.move_mount, fd, text(from), here, text(to), flags),
     exit: (code) => call(nr.exit_group, code),
   };
 }

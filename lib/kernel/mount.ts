@@ -114,6 +114,15 @@ export async function unmount(target: string, exec?: Exec): Promise<void> {
   }
 }
 
+/** Takes the topmost mount at `target` out of sight, with all below it, whoever uses it. Repeatable: not mounted is success. */
+export async function detachTree(target: string, exec?: Exec): Promise<void> {
+  try {
+    await unmountWith(target, { lazy: true }, exec);
+  } catch (error) {
+    if (!isAbsent(error) && !(error instanceof KernelError && error.code === 'EINVAL')) throw error;
+  }
+}
+
 /** Unmounts everything at and below a folder, the deepest first, going on past failures. */
 export async function unmountAll(prefix: string, exec?: Exec): Promise<void> {
   const targets = listMounts(prefix).reverse();
@@ -133,6 +142,8 @@ export function listMounts(prefix: string): string[] {
 export interface MountInfo {
   readonly target: string;
   readonly type: string;
+  /** Options of this mount of it, e.g. nosuid. */
+  readonly options: readonly string[];
   /** Whether what is mounted below it is seen elsewhere (shared), or only what comes from elsewhere here (slave). */
   readonly propagation: 'shared' | 'slave' | 'private';
   /** Options of the file system itself, e.g. the controllers of a cgroup hierarchy. */
@@ -144,12 +155,13 @@ export function parseMountInfo(text: string): MountInfo[] {
   const entries: MountInfo[] = [];
   for (const line of text.split('\n')) {
     const [head, tail] = line.split(' - ', 2);
-    const [, , , , target, , ...optional] = head?.split(' ') ?? [];
+    const [, , , , target, options, ...optional] = head?.split(' ') ?? [];
     const [type, , superOptions] = tail?.split(' ') ?? [];
     if (target && type)
       entries.push({
         target: unescapeOctal(target),
         type,
+        options: options?.split(',') ?? [],
         propagation: propagationOf(optional),
         superOptions: superOptions?.split(',') ?? [],
       });

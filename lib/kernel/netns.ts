@@ -37,6 +37,12 @@ export async function addNetns(
   await ipBatch([`netns add ${name}`], { exec, trace });
 }
 
+/** Gives the network namespace of a process a name. @throws KernelError EEXIST where the name is taken */
+export async function attachNetns(name: string, pid: number, exec: Exec = runLazily): Promise<void> {
+  netnsPath(name);
+  await ipBatch([`netns attach ${name} ${pid}`], { exec, trace: () => {} });
+}
+
 /** Brings a namespace's loopback up. Whoever makes the namespace need not wait for it: nothing else depends on it. */
 export async function raiseLoopback(
   name: string,

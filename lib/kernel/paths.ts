@@ -18,6 +18,11 @@ export interface NodePaths {
   readonly containers: string;
   /** /run/podwire/exits: conmon writes a file a dead container */
   readonly exits: string;
+  /**
+   * /run/podwire-userns, whatever the root: the ids of users that Pods of this machine have for themselves, and what their
+   * containers are made from. Its folders can be passed through by those ids, which a root of 0700 cannot.
+   */
+  readonly userns: string;
   /** /var/lib/podwire */
   readonly state: string;
   /** /var/lib/podwire/images */
@@ -59,6 +64,7 @@ export function nodePaths(root = '/'): NodePaths {
     sandboxes: join(run, 'sandboxes'),
     containers: join(run, 'containers'),
     exits: join(run, 'exits'),
+    userns: '/run/podwire-userns',
     state,
     images: join(state, 'images'),
     overlay: join(state, 'overlay'),

@@ -40,6 +40,7 @@ function securityConfig({ pod, container, seccompDir }: ContainerConfigInput): S
     ...(ofPod.supplementalGroupsPolicy === undefined
       ? {}
       : { supplementalGroupsPolicy: ofPod.supplementalGroupsPolicy }),
+    ...(own.procMount === 'Unmasked' ? { unmaskedProc: true as const } : {}),
     ...seccompConfig(privileged ? { type: 'Unconfined' } : profile, seccompDir),
   };
 }

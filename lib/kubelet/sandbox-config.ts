@@ -117,7 +117,12 @@ export function sandboxConfig({
     portMappings: portMappings(pod),
     ...(bandwidth && !spec.hostNetwork ? { bandwidth } : {}),
     annotations: metadata.annotations ?? {},
-    namespaces: { network: spec.hostNetwork ? 'node' : 'pod', ipc: spec.hostIPC ? 'node' : 'pod', pid },
+    namespaces: {
+      network: spec.hostNetwork ? 'node' : 'pod',
+      ipc: spec.hostIPC ? 'node' : 'pod',
+      pid,
+      ...(spec.hostUsers === false ? { user: 'pod' as const } : {}),
+    },
     sysctls: Object.fromEntries(
       (spec.securityContext?.sysctls ?? []).map(({ name, value }) => [name, value]),
     ),

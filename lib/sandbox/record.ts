@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { PodSandboxConfig, PodSandboxStatus } from '../container/cri.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
 import type { ProcessIdentity } from '../kernel/process.ts';
+import type { IdRange } from '../kernel/user-namespace.ts';
 
 export interface SandboxRecord {
   readonly id: string;
@@ -15,6 +16,8 @@ export interface SandboxRecord {
   state: 'creating' | 'ready' | 'notready' | 'stopped';
   ips: string[];
   pause?: ProcessIdentity;
+  /** Of its user namespace, if it has one. */
+  ids?: IdRange;
 }
 
 /** `<pod name, cut to 40>-<10 hex>`: a valid CNI container id and netns name that a person can recognise. */
@@ -31,6 +34,7 @@ export function sandboxFiles(sandboxesDir: string, id: string) {
     ipc: join(dir, 'ipc'),
     uts: join(dir, 'uts'),
     pid: join(dir, 'pid'),
+    user: join(dir, 'user'),
     pausePid: join(dir, 'pause.pid'),
     hosts: join(dir, 'hosts'),
     resolvConf: join(dir, 'resolv.conf'),

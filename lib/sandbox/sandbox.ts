@@ -1,21 +1,25 @@
 // Makes and unmakes a Pod's sandbox: netns by `ip netns`, ipc and uts pinned by bind mounts, the pause process that
 // holds them, the Pod's cgroup, shared memory, /etc files, and the network. Every step pushes its undo first.
 // Assumes root. Costs 5 short processes plus the CNI plugins; steps that do not need each other run side by side.
-import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { PodSandboxConfig } from '../container/cri.ts';
 import { allSettledOrThrow, settleAll } from '../exec/errors.ts';
 import { type Exec, run } from '../exec/exec.ts';
 import type { StepClock } from '../exec/step-clock.ts';
 import { Undo, undoFailed } from '../exec/undo.ts';
 import { attach, ensureCgroup, killCgroup, removeCgroup, warmCgroupMoves } from '../kernel/cgroup.ts';
+import { KernelError } from '../kernel/errors.ts';
 import { readIfThere } from '../kernel/files.ts';
-import { mountTmpfs, unmountAll } from '../kernel/mount.ts';
+import { bindMount, mountTmpfs, unmountAll } from '../kernel/mount.ts';
 import { addNetns, deleteNetns, netnsPath, raiseLoopback } from '../kernel/netns.ts';
 import type { NodePaths } from '../kernel/paths.ts';
 import { traceTo } from '../kernel/trace.ts';
 import { identify, isAlive, type ProcessIdentity, signal, startDaemon } from '../kernel/process.ts';
+import { type IdRange, makeOwnedNamespaces } from '../kernel/user-namespace.ts';
 import { hostsFile, resolvConf } from './etc-files.ts';
+import { freeIds, takeIds } from './id-ranges.ts';
 import type { NetworkRequest, PodNetwork } from './network.ts';
 import { newSandboxId, type SandboxFiles, type SandboxRecord, sandboxFiles, saveRecord } from './record.ts';
 
@@ -110,6 +114,11 @@ async function makeNamespaces({
   const cgroup = podCgroup(paths, config.uid);
   mkdirSync(paths.sandboxes, { recursive: true, mode: 0o700 });
   mkdirSync(files.dir, { mode: 0o700 });
+  if (config.namespaces.user === 'pod') {
+    const ids = takeIds(paths, files.dir);
+    record.ids = ids;
+    undo.push(() => freeIds(paths, ids, files.dir));
+  }
   saveRecord(files, record); // the intent: from here on a crash can be cleaned up after
   mkdirSync(files.shm, { mode: 0o755 });
   for (const pin of [files.ipc, files.uts, files.pid]) writeFileSync(pin, '', { mode: 0o600 });
@@ -117,6 +126,7 @@ async function makeNamespaces({
   writeFileSync(files.hosts, hostsFile(config, [], readIfThere('/etc/hosts') ?? ''), { mode: 0o644 });
   writeFileSync(files.resolvConf, resolvConf(config.dns), { mode: 0o644 });
   writeFileSync(files.hostname, `${config.hostname}\n`, { mode: 0o644 });
+  if (record.ids) prepareForIds(files, record.ids);
 
   undo.push(() => removeCgroup(cgroup));
   undo.push(() => unmountAll(files.dir, exec));
@@ -124,12 +134,19 @@ async function makeNamespaces({
   const steps: Promise<unknown>[] = [];
   if (config.namespaces.network === 'pod') {
     undo.push(() => deleteNetns(id, exec));
-    steps.push(clock.step('netns', () => addNetns(id, exec, traceTo(files.trace))));
+    if (!record.ids) steps.push(clock.step('netns', () => addNetns(id, exec, traceTo(files.trace))));
   }
-  steps.push(clock.step('pin namespaces', () => pinNamespaces(config, files, exec)));
+  const { ids } = record;
+  steps.push(
+    ids
+      ? clock.step('user namespace', () => ownNamespaces(record, { ids, files }, exec))
+      : clock.step('pin namespaces', () => pinNamespaces(config, files, exec)),
+  );
   if (config.namespaces.ipc === 'pod')
     steps.push(
-      clock.step('shared memory', () => mountTmpfs({ target: files.shm, options: shmOptions }, exec)),
+      clock.step('shared memory', () =>
+        mountTmpfs({ target: files.shm, options: shmOptions(record.ids) }, exec),
+      ),
     );
   steps.push(
     clock.step('cgroup', async () => {
@@ -146,7 +163,25 @@ async function makeNamespaces({
 }
 
 // The size is Docker's and containerd's default for /dev/shm.
-const shmOptions = 'nosuid,nodev,noexec,mode=1777,size=65536k';
+const shmOptions = (ids: IdRange | undefined): string =>
+  `nosuid,nodev,noexec,mode=1777,size=65536k${ids ? `,uid=${ids.first},gid=${ids.first}` : ''}`;
+
+/** What holds its user namespace; and its files belong to its root, so that no mount has to map them. */
+function prepareForIds(files: SandboxFiles, { first }: IdRange): void {
+  writeFileSync(files.user, '', { mode: 0o600 });
+  for (const file of [files.hosts, files.resolvConf, files.hostname]) chownSync(file, first, first);
+}
+
+/** All its namespaces belong to the user namespace: its root is to bind low ports, mount /proc and see its own /sys. */
+async function ownNamespaces(
+  { id, config }: SandboxRecord,
+  { ids, files }: { ids: IdRange; files: SandboxFiles },
+  exec: Exec,
+): Promise<void> {
+  await makeOwnedNamespaces({ ids, pins: files, netns: id, hostname: config.hostname }, exec);
+  // For `podwire explain`: what a person types to have the same network.
+  traceTo(files.trace)({ tool: 'ip', lines: [`netns add ${id}`] });
+}
 
 /** With the machine's network a Pod also keeps the machine's host name, as in Kubernetes. */
 const ownsUts = (config: PodSandboxConfig): boolean => config.namespaces.network === 'pod';
@@ -166,6 +201,7 @@ async function pinNamespaces(config: PodSandboxConfig, files: SandboxFiles, exec
 function joinFlags(record: SandboxRecord, files: SandboxFiles): string[] {
   const { network, ipc } = record.config.namespaces;
   return [
+    ...(record.ids ? [`--user=${files.user}`] : []),
     ...(network === 'pod' ? [`--net=${netnsPath(record.id)}`] : []),
     ...(ipc === 'pod' ? [`--ipc=${files.ipc}`] : []),
     ...(ownsUts(record.config) ? [`--uts=${files.uts}`] : []),
@@ -182,9 +218,9 @@ async function holdNamespaces({ context, record, files, clock }: Making): Promis
   const { pauseArgv, paths, exec = run } = context;
   const ownPid = record.config.namespaces.pid === 'pod';
   // unshare(1) stays as pid 1's parent; --kill-child ends pid 1, and with it the namespace, when it is killed.
-  const inside = ownPid
-    ? ['unshare', `--pid=${files.pid}`, '--fork', '--kill-child', ...pauseArgv]
-    : pauseArgv;
+  // From inside a user namespace nothing of the machine's can be mounted: then it is pinned from outside.
+  const pinned = record.ids ? '--pid' : `--pid=${files.pid}`;
+  const inside = ownPid ? ['unshare', pinned, '--fork', '--kill-child', ...pauseArgv] : pauseArgv;
   await clock.step('pause', async () => {
     record.pause = await startDaemon(
       { argv: ['nsenter', ...joinFlags(record, files), '--', ...inside], pidFile: files.pausePid },
@@ -192,7 +228,19 @@ async function holdNamespaces({ context, record, files, clock }: Making): Promis
     );
     attach(`${podCgroup(paths, record.config.uid)}/pause`, record.pause.pid);
     saveRecord(files, record);
+    if (ownPid && record.ids) await pinPids(record.pause, files);
   });
+}
+
+/** The pid namespace for children of unshare(1), which is there once its child is. */
+async function pinPids(parent: ProcessIdentity, files: SandboxFiles): Promise<void> {
+  const source = `/proc/${parent.pid}/ns/pid_for_children`;
+  for (;;) {
+    if (!isAlive(parent)) throw new KernelError('ESRCH', source, 'pause: it ended as soon as it began');
+    if (existsSync(source) && !sameNamespace(source, '/proc/self/ns/pid'))
+      return bindMount({ source, target: files.pid });
+    await sleep(1);
+  }
 }
 
 const requestOf = ({ record, files }: { record: SandboxRecord; files: SandboxFiles }): NetworkRequest => ({
@@ -262,6 +310,7 @@ export async function stopSandbox(context: SandboxContext, record: SandboxRecord
     () => allSettledOrThrow('namespaces and network', [network, namespaces]),
     () => removeCgroup(cgroup),
   ]);
+  if (record.ids) freeIds(paths, record.ids, files.dir); // nothing has them any more
   record.state = 'stopped';
   noteRecord(context, record);
 }

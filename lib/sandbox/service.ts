@@ -24,6 +24,7 @@ import { readIfThere } from '../kernel/files.ts';
 import { connectInNetns, connectToSelf } from '../kernel/netns-connect.ts';
 import { deleteNetns, netnsPath } from '../kernel/netns.ts';
 import { unmountAll } from '../kernel/mount.ts';
+import { sweepIds } from './id-ranges.ts';
 import { loadRecords, type SandboxFiles, type SandboxRecord, sandboxFiles, toStatus } from './record.ts';
 import {
   forgetSandbox,
@@ -72,6 +73,7 @@ export class LocalRuntime implements RuntimeService {
         await this.#containers
           .remove(id)
           .catch((error) => this.#context.warn(`container ${id} of no sandbox was not removed`, error));
+    this.#sweepIds();
     await this.#context.network
       .collectGarbage([...this.#sandboxes.keys()])
       .catch((error) => this.#context.warn('addresses of dead sandboxes were not collected', error));
@@ -79,6 +81,12 @@ export class LocalRuntime implements RuntimeService {
       this.#emit({ type: 'ContainerDied', podUid: container.podUid, id: container.id }),
     );
     this.#relist = setInterval(() => this.#lookAtPauses(), relistMs);
+  }
+
+  /** Ids that a daemon took which died before it could write down for whom. */
+  #sweepIds(): void {
+    const live = [...this.#sandboxes.keys()].map((id) => this.#files(id).dir);
+    sweepIds(this.#context.paths, new Set(live));
   }
 
   /** Takes a record up; what is half made is undone now, or later when that fails. */
@@ -308,6 +316,7 @@ export class LocalRuntime implements RuntimeService {
       ...(network === 'pod' ? { netnsPath: netnsPath(record.id), utsPath: files.uts } : {}),
       ...(ipc === 'pod' ? { ipcPath: files.ipc } : {}),
       ...(pid === 'pod' ? { pidPath: files.pid } : {}),
+      ...(record.ids ? { userns: { path: files.user, ids: record.ids } } : {}),
       hostPid: pid === 'node',
       hostNetwork: network === 'node',
       hostIpc: ipc === 'node',

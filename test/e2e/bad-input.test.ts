@@ -77,8 +77,8 @@ const refused = [
   },
   {
     name: 'a field that is not built yet',
-    pod: podWith({}, { hostUsers: false }),
-    says: /spec\.hostUsers.*not supported/,
+    pod: podWith({}, { runtimeClassName: 'x' }),
+    says: /spec\.runtimeClassName.*not supported/,
   },
   {
     name: 'an unknown kind',

@@ -105,7 +105,7 @@ t.test('fields', async (t) => {
     { $ref: '#/components/schemas/io.k8s.apimachinery.pkg.api.resource.Quantity' },
   );
   t.match(podSpec.properties.runtimeClassName.description, /^Refused by podwire/);
-  t.match(podSpec.properties.hostUsers.description, /^Refused by podwire \(but for true; .*idmapped/);
+  t.equal(podSpec.properties.hostUsers.description, undefined);
   t.match(podSpec.properties.serviceAccountName.description, /^Accepted, and nothing comes of it: /);
   t.match(podSpec.properties.os, { description: /linux/, allOf: [{ $ref: /PodOS$/ }] });
   t.equal(podSpec.properties.containers.description, undefined, 'what is done needs no word');

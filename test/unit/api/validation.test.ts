@@ -240,7 +240,7 @@ const specs: { name: string; spec: object; says: string[] }[] = [
       'spec.containers[0].securityContext.capabilities.add[0]: Invalid value: "net admin": must be a capability like NET_ADMIN, or ALL',
       'spec.containers[0].securityContext: Invalid value: {"runAsUser":-1,"capabilities":{"add":["net admin","SYS_ADMIN"]},"privileged":true,"allowPrivilegeEscalation":false,"seccompProfile":{"type":"Localhost","localhostProfile":"x"},"procMount":"Unmasked"}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true',
       'spec.containers[0].securityContext: Invalid value: {"runAsUser":-1,"capabilities":{"add":["net admin","SYS_ADMIN"]},"privileged":true,"allowPrivilegeEscalation":false,"seccompProfile":{"type":"Localhost","localhostProfile":"x"},"procMount":"Unmasked"}: cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN',
-      'spec.containers[0].securityContext.procMount: Forbidden: "Unmasked": `hostUsers` must be false to use `Unmasked`, which is not supported',
+      'spec.containers[0].securityContext.procMount: Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`',
     ],
   },
   {
@@ -486,12 +486,38 @@ const specs: { name: string; spec: object; says: string[] }[] = [
     ],
   },
   {
+    name: 'users of its own, with what they do not go with',
+    spec: {
+      ...withContainer({
+        securityContext: { procMount: 'Unmasked', privileged: true },
+        volumeMounts: [{ name: 'v', mountPath: '/v', mountPropagation: 'Bidirectional' }],
+      }),
+      volumes: [{ name: 'v', emptyDir: {} }],
+      hostUsers: false,
+      hostNetwork: true,
+      hostPID: true,
+      hostIPC: true,
+    },
+    says: [
+      'spec.hostNetwork: Forbidden: when `hostUsers` is false',
+      'spec.hostPID: Forbidden: when `hostUsers` is false',
+      'spec.hostIPC: Forbidden: when `hostUsers` is false',
+      'spec.containers[0].volumeMounts[0].mountPropagation: Forbidden: Bidirectional needs `hostUsers` to be true',
+    ],
+  },
+  {
+    name: 'users of its own, and an unmasked /proc',
+    spec: {
+      ...withContainer({ securityContext: { procMount: 'Unmasked' } }),
+      hostUsers: false,
+      shareProcessNamespace: true,
+    },
+    says: [],
+  },
+  {
     name: 'what is not there yet is refused by name',
     spec: {
       containers: [container({ volumeDevices: [{ name: 'v', devicePath: '/dev/v' }] })],
-      ...{
-        hostUsers: false,
-      },
       ...{
         securityContext: { appArmorProfile: { type: 'Localhost', localhostProfile: 'x' } },
         os: { name: 'windows' },
@@ -499,7 +525,6 @@ const specs: { name: string; spec: object; says: string[] }[] = [
     },
     says: [
       `spec.containers[0].volumeDevices: ${later}`,
-      `spec.hostUsers: ${later}: a user namespace needs idmapped mounts of the OCI runtime (crun 1.9, runc 1.2)`,
       'spec.securityContext.appArmorProfile.type: Forbidden: "Localhost": podwire loads no AppArmor profiles yet; only Unconfined is accepted',
       'spec.os.name: Forbidden: "windows" is not supported by podwire 0.1 yet',
     ],

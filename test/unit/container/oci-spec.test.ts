@@ -291,3 +291,28 @@ t.test('an image config of another shape names the field', async (t) => {
   t.throws(() => parseImageConfig({ config: { Cmd: 'sh' } }), { message: /config\.Cmd/ });
   t.throws(() => parseImageConfig({ config: { User: 5 } }), { message: /config\.User/ });
 });
+
+t.test('a user namespace of its own', async (t) => {
+  const userns = { path: '/s/user', ids: { first: 131072, length: 65536 } };
+  const { linux } = buildOciSpec({ ...input, sandbox: { ...sandbox, userns } });
+  const mappings = [{ containerID: 0, hostID: 131072, size: 65536 }];
+  t.same([linux.uidMappings, linux.gidMappings], [mappings, mappings]);
+  t.same(linux.namespaces[0], { type: 'user', path: '/s/user' });
+  const { linux: plain } = buildOciSpec(input);
+  t.notOk('uidMappings' in plain || 'gidMappings' in plain);
+  t.notOk(plain.namespaces.some(({ type }) => type === 'user'));
+});
+
+t.test('an unmasked /proc', async (t) => {
+  const { linux } = buildOciSpec({
+    ...input,
+    config: { ...config, security: { ...security, unmaskedProc: true } },
+  });
+  t.same([linux.maskedPaths, linux.readonlyPaths], [[], []]);
+});
+
+t.test('what a mount in a user namespace may not lose', async (t) => {
+  const mount = { hostPath: '/v', containerPath: '/v', readOnly: true, lockedOptions: ['nosuid', 'nodev'] };
+  const { mounts } = buildOciSpec({ ...input, config: { ...config, mounts: [mount] } });
+  t.same(mounts.at(-1)?.options, ['rbind', 'rprivate', 'ro', 'nosuid', 'nodev']);
+});

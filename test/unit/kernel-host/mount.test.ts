@@ -27,8 +27,20 @@ t.test('mountinfo: octal escapes, optional fields, options of the file system', 
     '36 35 98:0 /m /mnt/a\\040b\\134c rw,noatime shared:1 master:2 - ext4 /dev/root rw,errors=continue\n' +
     '37 35 0:9 / /run rw - tmpfs tmpfs rw,mode=755\n';
   t.same(parseMountInfo(text), [
-    { target: '/mnt/a b\\c', type: 'ext4', propagation: 'shared', superOptions: ['rw', 'errors=continue'] },
-    { target: '/run', type: 'tmpfs', propagation: 'private', superOptions: ['rw', 'mode=755'] },
+    {
+      target: '/mnt/a b\\c',
+      type: 'ext4',
+      options: ['rw', 'noatime'],
+      propagation: 'shared',
+      superOptions: ['rw', 'errors=continue'],
+    },
+    {
+      target: '/run',
+      type: 'tmpfs',
+      options: ['rw'],
+      propagation: 'private',
+      superOptions: ['rw', 'mode=755'],
+    },
   ]);
 });
 
