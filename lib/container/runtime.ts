@@ -15,7 +15,7 @@ import { readIfThere } from '../kernel/files.ts';
 import { endAbandoned } from './abandoned.ts';
 import { mountRoot, planBundle, warmSeccomp, writeBundle } from './bundle.ts';
 import { attachToContainer, tellConmon } from './attach.ts';
-import { handOver, stage } from './stage.ts';
+import { handOver } from './stage.ts';
 import { conmonArgv, conmonEnv, parseConmonReport, reopenLogCommand } from './conmon.ts';
 import { type ExecTarget, execInContainer, execToItsEnd } from './container-exec.ts';
 import {

@@ -19,6 +19,7 @@ import type { Exec } from '../exec/exec.ts';
 import { KernelError } from '../kernel/errors.ts';
 import { copyMount } from '../kernel/idmapped-mount.ts';
 import { detachTree, mountOf, mountOverlay, unmount } from '../kernel/mount.ts';
+import { isAlive } from '../kernel/process.ts';
 import type { IdRange } from '../kernel/user-namespace.ts';
 import type { ContainerFiles, ContainerRecord } from './container-record.ts';
 import type { ContainerConfig } from './cri.ts';
@@ -49,8 +50,9 @@ export async function stage<T extends StageInput>(
   mkdirSync(dirname(files.stage), { recursive: true });
   chmodSync(dirname(files.stage), 0o711);
   // Only the Pod's own root passes, and no other user of the machine.
-  mkdirSync(files.stage, { mode: 0o710 });
+  mkdirSync(files.stage, { mode: 0o700 });
   chownSync(files.stage, 0, userns.ids.first);
+  chmodSync(files.stage, 0o710);
   const rootfs = await stageRoot({ image: input.image, userns }, files, exec);
   const place = (name: string, source: string): string => {
     const target = join(files.stage, name);
@@ -129,7 +131,7 @@ export async function handOver(
   { user, ids }: { readonly user: ProcessUser; readonly ids: IdRange },
   exec?: Exec,
 ): Promise<void> {
-  if (!record.pid) return; // it could not be made
+  if (!record.pid || !isAlive(record.pid)) return; // what could not be made is removed as a whole
   for (const fd of [0, 1, 2]) {
     const path = `/proc/${record.pid.pid}/fd/${fd}`;
     if (statSync(path, { throwIfNoEntry: false })?.isFIFO())
