@@ -9,6 +9,7 @@ export interface MountInput {
   readonly mounts: readonly Mount[];
   /** The Pod's own files, made by the sandbox. */
   readonly files: {
+    readonly lockedOptions?: readonly string[];
     readonly hostsPath: string;
     readonly resolvConfPath: string;
     readonly hostnamePath: string;
@@ -84,6 +85,7 @@ function podFiles({ files }: MountInput): OciMount[] {
     source,
     options: ['rbind', 'rprivate', ...options],
   });
+  const readOnly = ['ro', ...(files.lockedOptions ?? [])];
   return [
     // Told again: crun forgets what the mount itself has. The machine's own may be executed from.
     bind('/dev/shm', files.shmPath, [
@@ -92,9 +94,9 @@ function podFiles({ files }: MountInput): OciMount[] {
       'nodev',
       ...(files.shmPath === '/dev/shm' ? [] : ['noexec']),
     ]),
-    bind('/etc/hosts', files.hostsPath, ['ro']),
-    bind('/etc/hostname', files.hostnamePath, ['ro']),
-    bind('/etc/resolv.conf', files.resolvConfPath, ['ro']),
+    bind('/etc/hosts', files.hostsPath, readOnly),
+    bind('/etc/hostname', files.hostnamePath, readOnly),
+    bind('/etc/resolv.conf', files.resolvConfPath, readOnly),
   ];
 }
 

@@ -30,6 +30,8 @@ export interface SandboxMounts {
   readonly pidPath?: string;
   /** The Pod's own users; absent: the machine's. */
   readonly userns?: UserNamespace;
+  /** Of the mount that these files lie on, which the container's have too: nosuid, nodev, noexec. */
+  readonly lockedOptions?: readonly string[];
   readonly hostsPath: string;
   readonly resolvConfPath: string;
   readonly hostnamePath: string;

@@ -79,6 +79,7 @@ export async function stage<T extends StageInput>(
       config: { ...config, mounts },
       sandbox: {
         ...sandbox,
+        lockedOptions: lockedOptions(hostsPath),
         hostsPath: own('hosts', hostsPath),
         resolvConfPath: own('resolv.conf', resolvConfPath),
         hostnamePath: own('hostname', hostnamePath),
@@ -89,8 +90,8 @@ export async function stage<T extends StageInput>(
 }
 
 /** From inside a user namespace a mount cannot be made read-only without saying again what else it is. */
-const lockedOptions = (target: string): string[] =>
-  mountOf(target).options.filter((option) => ['nosuid', 'nodev', 'noexec'].includes(option));
+const lockedOptions = (path: string): string[] =>
+  mountOf(path).options.filter((option) => ['nosuid', 'nodev', 'noexec'].includes(option));
 
 /** The upper layer holds the ids as the machine has them, so only the layers of the image are mapped. */
 async function stageRoot(

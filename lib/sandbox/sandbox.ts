@@ -70,6 +70,7 @@ export function startSandbox(
       noteRecord(context, record);
       throw undoFailed(cause, undoing);
     }
+    if (record.ids) freeIds(context.paths, record.ids, files.dir); // only now nothing has them any more
     forgetSandbox(context, record.id);
     throw cause;
   };
@@ -114,11 +115,7 @@ async function makeNamespaces({
   const cgroup = podCgroup(paths, config.uid);
   mkdirSync(paths.sandboxes, { recursive: true, mode: 0o700 });
   mkdirSync(files.dir, { mode: 0o700 });
-  if (config.namespaces.user === 'pod') {
-    const ids = takeIds(paths, files.dir);
-    record.ids = ids;
-    undo.push(() => freeIds(paths, ids, files.dir));
-  }
+  if (config.namespaces.user === 'pod') record.ids = takeIds(paths, files.dir);
   saveRecord(files, record); // the intent: from here on a crash can be cleaned up after
   mkdirSync(files.shm, { mode: 0o755 });
   for (const pin of [files.ipc, files.uts, files.pid]) writeFileSync(pin, '', { mode: 0o600 });
