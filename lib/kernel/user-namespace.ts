@@ -1,6 +1,7 @@
 // A user namespace with ids of its own, and the network, ipc and uts namespaces that belong to it, each held by a file.
 // Assumes root of the machine's own user namespace, util-linux and iproute2 5.1. Three short processes.
 import { writeFileSync } from 'node:fs';
+import { messageOf } from '../exec/errors.ts';
 import type { Exec } from '../exec/exec.ts';
 import { type ExecSession, openSession } from '../exec/session.ts';
 import { KernelError } from './errors.ts';
@@ -33,9 +34,7 @@ export async function makeOwnedNamespaces(wanted: OwnedNamespaces, exec: Exec): 
   });
   try {
     const pid = await reportedPid(first);
-    const map = `0 ${ids.first} ${ids.length}\n`;
-    writeFileSync(`/proc/${pid}/uid_map`, map);
-    writeFileSync(`/proc/${pid}/gid_map`, map);
+    mapIds(pid, ids);
     for (const kind of ['user', 'ipc', 'uts'] as const)
       await bindMount({ source: `/proc/${pid}/ns/${kind}`, target: pins[kind] });
     await attachNetns(netns, pid, exec);
@@ -44,6 +43,15 @@ export async function makeOwnedNamespaces(wanted: OwnedNamespaces, exec: Exec): 
     await first.exit;
   }
   await exec({ argv: ['nsenter', `--uts=${pins.uts}`, 'hostname', hostname] });
+}
+
+function mapIds(pid: number, { first, length }: IdRange): void {
+  try {
+    for (const map of ['uid_map', 'gid_map']) writeFileSync(`/proc/${pid}/${map}`, `0 ${first} ${length}\n`);
+  } catch (cause) {
+    const what = `user namespace: ids ${first} to ${first + length - 1} of this machine cannot be mapped into it`;
+    throw new KernelError('EPERM', what, `${what}: ${messageOf(cause)}`, { cause });
+  }
 }
 
 async function reportedPid(session: ExecSession): Promise<number> {
