@@ -69,6 +69,11 @@ function uidsOf(node: TestNode, pod: Pod): number[] {
   });
 }
 
+const within =
+  (first: number) =>
+  (uid: number): boolean =>
+    uid >= first && uid < first + 65536;
+
 const containerIds = (pod: Pod): string[] =>
   (pod.status?.containerStatuses ?? []).map(({ containerID = '' }) => containerID.split('//')[1] ?? '');
 
@@ -148,7 +153,8 @@ async function users(t: Test, runtime: TestRuntime): Promise<void> {
     t.same(seen.split(/\s+/), ['0', ...map, ...map]);
     const uids = uidsOf(node, pod);
     t.ok(uids.length >= 3 * 4, 'pause, and the two containers');
-    t.same([...new Set(uids)].sort(), [first, first + 1000]);
+    t.ok(uids.includes(first) && uids.includes(first + 1000));
+    t.ok(uids.every(within(first)), 'nobody else');
   });
 
   await t.test('whose the files are', async (t) => {
@@ -194,18 +200,22 @@ async function users(t: Test, runtime: TestRuntime): Promise<void> {
     const { stdout } = await run({ argv: ['script', '-qefc', terminal, join(outside, 'typescript')] });
     t.match(stdout, /\/dev\/(pts\/\d+|console)\r+\n1000\r+\n/);
     t.match(await sh('own', 'chown 70000 /made'), /Invalid argument/, 'there are 65536 of them');
-    const { stdout: debugged } = await node.podwire([
+    const script = 'cat /proc/self/uid_map /proc/1/comm';
+    await node.podwire([
       'debug',
       'own',
-      '-i',
+      '-c',
+      'looks',
       `--image=${image}`,
       '--target=root',
       '--',
       'sh',
       '-c',
-      'cat /proc/self/uid_map /proc/1/comm',
+      script,
     ]);
-    t.match(debugged, new RegExp(`0\\s+${first}\\s+65536\\s+sh`));
+    await node.until('own', (p) => p?.status?.ephemeralContainerStatuses?.[0]?.state?.terminated);
+    const { stdout: looked } = await node.podwire(['logs', 'own', '-c', 'looks']);
+    t.match(looked, new RegExp(`^\\s*0\\s+${first}\\s+65536\\s+sh$`, 'm'), 'an ephemeral container, too');
   });
 
   await t.test('a Pod that ends, and one with all that is privileged', async (t) => {
@@ -221,7 +231,7 @@ async function users(t: Test, runtime: TestRuntime): Promise<void> {
     );
     t.match(ended.status?.containerStatuses?.[0]?.state?.terminated, { exitCode: 0, message: 'last\n' });
     t.same((await node.podwire(['logs', 'ends'])).stdout.split('\n').sort(), ['', 'err', 'out']);
-    t.notOk(firstIds(node).has('ends'), 'its ids went with its sandbox');
+    await node.until('ends', () => !firstIds(node).has('ends')); // they go with its sandbox, a moment later
 
     const securityContext = { privileged: true };
     const spec = { shareProcessNamespace: true };
@@ -238,7 +248,7 @@ async function users(t: Test, runtime: TestRuntime): Promise<void> {
     const all = await node.until('all', isRunning);
     const other = firstIds(node).get('all') ?? 0;
     t.ok(other >= 65536 && other !== first, 'ids of its own');
-    t.same([...new Set(uidsOf(node, all))], [other]);
+    t.ok(uidsOf(node, all).every(within(other)));
     t.match(
       await sh(
         'all',
@@ -248,11 +258,7 @@ async function users(t: Test, runtime: TestRuntime): Promise<void> {
     );
     t.match(await sh('all', 'cat /proc/1/comm'), /^(catatonit|sleep)$/);
     t.equal(await sh('all', 'mount | grep " on /proc/" | wc -l', 'proc'), '0', 'nothing covers any of /proc');
-    t.match(
-      await sh('all', 'dmesg; echo 1 > /proc/sys/kernel/printk', 'root'),
-      /not permitted[\s\S]*Permission denied/i,
-      "the machine's is not theirs",
-    );
+    t.match(await sh('all', 'echo 1 > /proc/sys/kernel/printk'), /denied/i, "the machine's is not theirs");
   });
 
   await t.test('what cannot be is told, and nothing runs', async (t) => {
@@ -271,33 +277,33 @@ async function users(t: Test, runtime: TestRuntime): Promise<void> {
     for (const { name, more, says } of cases) {
       const volumes = [{ name: 'v', hostPath: { path: '/sys' } }];
       await node.apply(podOf(name, [container('c', sleeper, more)], { volumes }));
-      const waiting = await node.until(
-        name,
-        (p) => p?.status?.containerStatuses?.[0]?.state?.waiting?.message,
+      const waiting = await node.until(name, (p) =>
+        /^CreateContainer/.test(p?.status?.containerStatuses?.[0]?.state?.waiting?.reason ?? ''),
       );
       t.match(waiting.status?.containerStatuses?.[0]?.state?.waiting?.message, says);
     }
   });
 
   await t.test('restarts: of a container, of podwired, of the sandbox', async (t) => {
-    await sh('own', 'kill -TERM 1', 'ann');
-    const restarts = (p: Pod | undefined): number | undefined =>
-      p?.status?.containerStatuses?.find(({ name }) => name === 'ann')?.restartCount;
-    const again = await node.until('own', (p) => isRunning(p) && restarts(p) === 1);
+    await node.apply(podOf('again', [container('c', sleeper)]));
+    await node.until('again', isRunning);
+    await sh('again', 'kill -TERM 1', 'c');
+    await node.until('again', (p) => isRunning(p) && p?.status?.containerStatuses?.[0]?.restartCount === 1);
+    t.equal(await sh('again', 'id -u', 'c'), '0');
     await node.kill9();
     await node.up();
     const adopted = await node.until('own', isRunning);
-    t.same(containerIds(adopted), containerIds(again), 'the same containers');
+    t.same(containerIds(adopted), containerIds(pod), 'the same containers');
     t.equal(firstIds(node).get('own'), first);
     t.equal(await sh('own', 'stat -c %u /v/files/ann; id -u', 'ann'), '1000\n1000');
     killAll(node.pausePids(adopted));
     const replaced = await node.until(
       'own',
-      (p) => isRunning(p) && containerIds(p!).every((id) => !containerIds(again).includes(id)),
+      (p) => isRunning(p) && containerIds(p!).every((id) => !containerIds(pod).includes(id)),
       40,
     );
     const next = firstIds(node).get('own') ?? 0;
-    t.same([...new Set(uidsOf(node, replaced))].sort(), [next, next + 1000]);
+    t.ok(uidsOf(node, replaced).every(within(next)));
     t.match(
       await sh('own', 'stat -c %u /v/disk/x /v/disk/init'),
       /^1000\n0$/,
@@ -305,9 +311,8 @@ async function users(t: Test, runtime: TestRuntime): Promise<void> {
     );
   });
 
-  await node.podwire(['delete', 'pod', 'own', 'ends', 'all', 'sys', 'far']);
+  await node.podwire(['delete', 'pod', 'own', 'ends', 'all', 'sys', 'far', 'again']);
   t.equal(firstIds(node).size, 0, 'all ids are free');
-  t.same(listMounts(node.paths.userns), []);
-  const left = existsSync(node.paths.userns) ? readdirSync(node.paths.userns) : [];
-  t.notOk(left.some((name) => containerIds(pod).includes(name)));
+  const left = [...readdirSync(node.paths.userns), ...listMounts(node.paths.userns)];
+  t.notOk(left.some((path) => containerIds(pod).some((id) => path.includes(id))));
 }
