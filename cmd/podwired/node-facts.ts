@@ -69,6 +69,9 @@ export function nodeIp(given: string | undefined): string {
   return chooseAddress(interfaces, { byDefault: defaultRouteDevice(), onLink });
 }
 
+/** A bridge of Pods, or a tunnel to other nodes: ours from an earlier start, and no way by which another machine comes. */
+const isOwnLink = (name: string): boolean => /^(podwire|pw[0-9a-f]{6})/.test(name);
+
 /** What the NAT of VirtualBox and of qemu gives to every machine: no other machine reaches one by it. */
 const everyMachines = '10.0.2.15';
 
@@ -83,7 +86,8 @@ export function chooseAddress(
   const first = (name: string): string | undefined =>
     interfaces[name]?.find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
   const known = [...(byDefault === undefined ? [] : [byDefault]), ...onLink].map(first);
-  const all = [...known, ...Object.keys(interfaces).map(first)].filter((one) => one !== undefined);
+  const rest = Object.keys(interfaces).filter((name) => !isOwnLink(name));
+  const all = [...known, ...rest.map(first)].filter((one) => one !== undefined);
   return known.find((one) => one !== undefined && one !== everyMachines) ?? all[0] ?? '127.0.0.1';
 }
 

@@ -52,6 +52,18 @@ const cases = [
     onLink: [],
     want: '192.0.2.7',
   },
+  {
+    name: 'never our own bridge, which an earlier start left: its MTU would be taken for that of the way to others',
+    interfaces: {
+      lo,
+      podwire0: at('10.244.0.1'),
+      pw0a1b2c: at('10.244.1.1'),
+      'podwire-vx': at('10.244.0.0'),
+    },
+    byDefault: undefined,
+    onLink: [],
+    want: '127.0.0.1',
+  },
   { name: 'nothing', interfaces: { lo }, byDefault: undefined, onLink: [], want: '127.0.0.1' },
 ];
 for (const { name, interfaces, want, ...known } of cases)
