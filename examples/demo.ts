@@ -2,7 +2,7 @@
 // Assumes root and scripts/setup.mjs. May be run again at any time; leaves the Pods running.
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { HttpClient } from '../lib/api/http-client.ts';
+import { HttpClient } from '../lib/api/http/client.ts';
 import { cellsOf } from '../lib/api/table.ts';
 import type { Pod } from '../lib/api/types.ts';
 import { nodePaths } from '../lib/kernel/paths.ts';

@@ -3,7 +3,7 @@
 import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { initialEventsEnd } from '../../lib/api/client.ts';
-import { HttpClient, linesOf } from '../../lib/api/http-client.ts';
+import { HttpClient, linesOf } from '../../lib/api/http/client.ts';
 import type { Pod } from '../../lib/api/types.ts';
 import { startDetached } from '../../lib/exec/detached.ts';
 import { messageOf, PodwireError } from '../../lib/exec/errors.ts';

@@ -1,6 +1,6 @@
 // What every verb needs: where podwired is, the namespace, the client, and where to write.
 // Assumes one command a process. The client is loaded only by the verbs that use it.
-import type { HttpClient } from '../../lib/api/http-client.ts';
+import type { HttpClient } from '../../lib/api/http/client.ts';
 import { type NodePaths, nodePaths } from '../../lib/kernel/paths.ts';
 import { UsageError } from './errors.ts';
 import { type Paint, painter } from './print/text.ts';

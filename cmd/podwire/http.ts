@@ -1,7 +1,7 @@
 // Requests to podwired that are no plain object calls: text, dry runs, and answers of one JSON object a line.
-// Assumes lib/api/http-transport.ts for the connection and for turning refusals into ApiError.
-import { linesOf } from '../../lib/api/http-client.ts';
-import { HttpTransport, readText as readBody } from '../../lib/api/http-transport.ts';
+// Assumes lib/api/http/transport.ts for the connection and for turning refusals into ApiError.
+import { linesOf } from '../../lib/api/http/client.ts';
+import { HttpTransport, readText as readBody } from '../../lib/api/http/transport.ts';
 
 export interface RequestOptions {
   readonly method?: 'GET' | 'POST' | 'PATCH' | 'DELETE';

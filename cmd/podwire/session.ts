@@ -1,6 +1,6 @@
 // The streams of this process carried to a program in a container and back, with its terminal, until it ends.
-// Assumes lib/api/http-exec.ts for the protocol. Bytes pass through as they come; each side waits for the other.
-import type { RemoteExec } from '../../lib/api/http-exec.ts';
+// Assumes lib/api/http/exec.ts for the protocol. Bytes pass through as they come; each side waits for the other.
+import type { RemoteExec } from '../../lib/api/http/exec.ts';
 
 /** Carries the streams until the command ends; gives its exit code. */
 export async function carrySession(

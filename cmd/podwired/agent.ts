@@ -4,7 +4,7 @@
 import { setTimeout } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { isReason } from '../../lib/api/errors.ts';
-import { HttpClient } from '../../lib/api/http-client.ts';
+import { HttpClient } from '../../lib/api/http/client.ts';
 import type { Pod } from '../../lib/api/types.ts';
 import { createNodeServer } from '../../lib/apiserver/node-server.ts';
 import { clusterRanges } from '../../lib/controllers/cluster-ranges.ts';

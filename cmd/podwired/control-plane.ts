@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { isReason } from '../../lib/api/errors.ts';
-import { restrictNodes } from '../../lib/apiserver/node-restriction.ts';
-import { Registry } from '../../lib/apiserver/registry.ts';
+import { restrictNodes } from '../../lib/apiserver/access/node-restriction.ts';
+import { Registry } from '../../lib/apiserver/registry/registry.ts';
 import type { ClusterRanges } from '../../lib/controllers/cluster-ranges.ts';
 import {
   admitDefaultTolerations,

@@ -4,7 +4,11 @@ import { mkdirSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { createNodeServer } from '../../lib/apiserver/node-server.ts';
 import { type OpenRequest, registerClusterRoutes } from '../../lib/apiserver/routes-cluster.ts';
-import { checkOtherServers, leaveServers, serverAnnotations } from '../../lib/apiserver/other-servers.ts';
+import {
+  checkOtherServers,
+  leaveServers,
+  serverAnnotations,
+} from '../../lib/apiserver/access/other-servers.ts';
 import { createApiServer } from '../../lib/apiserver/server.ts';
 import { messageOf } from '../../lib/exec/errors.ts';
 import { clusterRanges } from '../../lib/controllers/cluster-ranges.ts';

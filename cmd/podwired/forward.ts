@@ -3,7 +3,7 @@
 // while no server answers, reading these is answered from what the kubelet knows.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { isReason } from '../../lib/api/errors.ts';
-import { HttpTransport, type ServersTarget } from '../../lib/api/http-transport.ts';
+import { HttpTransport, type ServersTarget } from '../../lib/api/http/transport.ts';
 import { parseSelectors } from '../../lib/api/selectors.ts';
 import { tableOf } from '../../lib/api/table.ts';
 import type { Pod } from '../../lib/api/types.ts';

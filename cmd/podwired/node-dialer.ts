@@ -3,7 +3,7 @@
 import type { Client } from '../../lib/api/client.ts';
 import { ApiError, isReason } from '../../lib/api/errors.ts';
 import type { Node } from '../../lib/api/types.ts';
-import { addressOf } from '../../lib/apiserver/join.ts';
+import { addressOf } from '../../lib/apiserver/access/join.ts';
 import { askJson, type LocateNode, type RemoteNode } from '../../lib/apiserver/proxy.ts';
 import type { Credentials } from '../../lib/pki/certificate.ts';
 import { AgentKeeper, theNode } from '../../lib/pki/peer.ts';

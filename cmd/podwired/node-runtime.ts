@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { Cni } from '../../lib/cni/runtime.ts';
 import type { ImageService, RuntimeService } from '../../lib/container/cri.ts';
-import { createImageStore } from '../../lib/container/image-store.ts';
+import { createImageStore } from '../../lib/container/image/store.ts';
 import { createContainerRuntime } from '../../lib/container/runtime.ts';
 import { PodwireError } from '../../lib/exec/errors.ts';
 import type { NodePaths } from '../../lib/kernel/paths.ts';

@@ -1,8 +1,8 @@
 // A static Pod's manifest, held to the same schema, defaults and rules as a Pod that comes through the API.
 import type { Pod } from '../../lib/api/types.ts';
-import { validateMeta } from '../../lib/api/validation.ts';
-import { readBody, refuse, setNamespace } from '../../lib/apiserver/bodies.ts';
-import { strategies } from '../../lib/apiserver/strategies.ts';
+import { validateMeta } from '../../lib/api/validation/validation.ts';
+import { readBody, refuse, setNamespace } from '../../lib/apiserver/registry/bodies.ts';
+import { strategies } from '../../lib/apiserver/registry/strategies.ts';
 
 /** @throws ApiError Invalid, naming every field that is wrong */
 export function decodeStaticPod(document: unknown): Pod {

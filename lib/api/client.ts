@@ -1,4 +1,4 @@
-// The client interface that every loop uses: in process (lib/apiserver's registry) or over HTTP (http-client.ts).
+// The client interface that every loop uses: in process (lib/apiserver's registry) or over HTTP (http/client.ts).
 // Assumes Kubernetes' semantics: optimistic concurrency by resourceVersion, status as a subresource, graceful delete.
 // A watch is O(changes); a list is O(objects of that resource).
 import type { Kinds, Resource } from './types.ts';

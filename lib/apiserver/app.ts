@@ -7,7 +7,7 @@ import { ApiError } from '../api/errors.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 import type { Credentials } from '../pki/certificate.ts';
 import { addParsers, sendJson, toApiError } from './content.ts';
-import type { PodSockets } from './pod-sockets.ts';
+import type { PodSockets } from './streams/pod-sockets.ts';
 import { listenUnix } from './unix-socket.ts';
 
 export interface TlsListener {

@@ -9,7 +9,7 @@ import { checkSchema } from '../api/schema.ts';
 import { markDisrupted } from '../controllers/taint-eviction.ts';
 import { conflictError } from './api-errors.ts';
 import { sendJson } from './content.ts';
-import type { Registry } from './registry.ts';
+import type { Registry } from './registry/registry.ts';
 
 const success = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 };
 const versions = ['policy/v1', 'policy/v1beta1'];

@@ -5,10 +5,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { ApiError } from '../api/errors.ts';
 import { groups } from '../pki/certificate.ts';
-import { addAccess } from './access.ts';
+import { addAccess } from './access/access.ts';
 import { createApp, listenOn } from './app.ts';
-import { isMaster, type User } from './authn.ts';
-import { PodSockets } from './pod-sockets.ts';
+import { isMaster, type User } from './access/authn.ts';
+import { PodSockets } from './streams/pod-sockets.ts';
 import { addLogRoute, type PodSource } from './routes-pods.ts';
 import type { ApiServer } from './server.ts';
 

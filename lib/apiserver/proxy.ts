@@ -11,7 +11,7 @@ import {
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream';
 import { ApiError } from '../api/errors.ts';
-import { type Connection, failureOf, limitWait, readText } from '../api/http-transport.ts';
+import { type Connection, failureOf, limitWait, readText } from '../api/http/transport.ts';
 import type { Pod } from '../api/types.ts';
 import { messageOf } from '../exec/errors.ts';
 import { toApiError } from './content.ts';

@@ -4,11 +4,11 @@ import type { FastifyInstance } from 'fastify';
 import { ApiError } from '../api/errors.ts';
 import { groups, type KeyPair, yearMs } from '../pki/certificate.ts';
 import { issueKeyPair } from '../pki/issue.ts';
-import { requestUser } from './access.ts';
-import { nodeOf } from './authn.ts';
-import { joinNode, renewNode } from './join.ts';
-import type { Registry } from './registry.ts';
-import { createToken, deleteToken, listTokens } from './tokens.ts';
+import { requestUser } from './access/access.ts';
+import { nodeOf } from './access/authn.ts';
+import { joinNode, renewNode } from './access/join.ts';
+import type { Registry } from './registry/registry.ts';
+import { createToken, deleteToken, listTokens } from './access/tokens.ts';
 
 /** What every node must know of its cluster; asked for at the join and now and then after it. */
 export interface ClusterSettings {

@@ -8,16 +8,16 @@ import { groupPath, type ResourceInfo, resources } from '../api/resources.ts';
 import { checkSchema } from '../api/schema.ts';
 import { tableOf } from '../api/table.ts';
 import type { ApiObject, Kinds } from '../api/types.ts';
-import { requestUser, type Subresource, type Verb } from './access.ts';
-import { checkPreconditions } from './bodies.ts';
+import { requestUser, type Subresource, type Verb } from './access/access.ts';
+import { checkPreconditions } from './registry/bodies.ts';
 import { includeObject, sendJson, toApiError, wantsTable } from './content.ts';
 import { fieldErrorsToApiError } from '../api/field-errors.ts';
 import { goneSignal, writeChunk } from './http-stream.ts';
 import { count, flag, type Query, text } from './queries.ts';
-import { unknownFieldsOf } from './field-validation.ts';
-import { refuseSystemNamespace } from './namespaces.ts';
-import type { How } from './drafts.ts';
-import type { Registry } from './registry.ts';
+import { unknownFieldsOf } from './registry/field-validation.ts';
+import { refuseSystemNamespace } from './registry/namespaces.ts';
+import type { How } from './registry/drafts.ts';
+import type { Registry } from './registry/registry.ts';
 
 interface Route {
   Params: { namespace?: string; name: string };

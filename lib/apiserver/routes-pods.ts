@@ -1,4 +1,4 @@
-// What only Pods have over HTTP: their log, and being bound to a node. exec and the like are in pod-sockets.ts.
+// What only Pods have over HTTP: their log, and being bound to a node. exec and the like are in streams/pod-sockets.ts.
 // Assumes PodStreams does the work, or the Pod's own node. Memory is bounded by the client's reading.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { PodStreams } from '../api/streams.ts';
@@ -8,7 +8,7 @@ import { sendJson } from './content.ts';
 import { goneSignal, writeChunk } from './http-stream.ts';
 import { type LocateNode, relay } from './proxy.ts';
 import { logOptions, type Query } from './queries.ts';
-import type { Registry } from './registry.ts';
+import type { Registry } from './registry/registry.ts';
 
 /** Where Pods and what streams from them are found. */
 export interface PodSource {

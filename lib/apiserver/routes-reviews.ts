@@ -6,8 +6,14 @@ import { ApiError } from '../api/errors.ts';
 import { fieldErrorsToApiError } from '../api/field-errors.ts';
 import { resources } from '../api/resources.ts';
 import { checkSchema } from '../api/schema.ts';
-import { type AuthorizeNode, mustBeSomebody, requestUser, type Subresource, type Verb } from './access.ts';
-import { isMaster, nodeOf, type User } from './authn.ts';
+import {
+  type AuthorizeNode,
+  mustBeSomebody,
+  requestUser,
+  type Subresource,
+  type Verb,
+} from './access/access.ts';
+import { isMaster, nodeOf, type User } from './access/authn.ts';
 import { sendJson } from './content.ts';
 
 interface ResourceAttributes {

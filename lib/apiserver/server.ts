@@ -4,13 +4,13 @@
 import type { FastifyInstance } from 'fastify';
 import type { ApiError } from '../api/errors.ts';
 import type { PodStreams } from '../api/streams.ts';
-import { addAccess } from './access.ts';
+import { addAccess } from './access/access.ts';
 import { createApp, listenOn, type Listening } from './app.ts';
 import { addEvictionRoute } from './eviction.ts';
-import { PodSockets } from './pod-sockets.ts';
-import { nodeAuthorizer } from './node-authorizer.ts';
+import { PodSockets } from './streams/pod-sockets.ts';
+import { nodeAuthorizer } from './access/node-authorizer.ts';
 import type { LocateNode } from './proxy.ts';
-import type { Registry } from './registry.ts';
+import type { Registry } from './registry/registry.ts';
 import { addDiscovery } from './routes-discovery.ts';
 import { addObjectRoutes } from './routes-objects.ts';
 import { addOpenApi } from './routes-openapi.ts';

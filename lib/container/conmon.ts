@@ -1,7 +1,7 @@
 // conmon's command line and its report. Pure.
 // Assumes conmon 2.0.25 or later: it daemonises itself, makes the container by the OCI runtime, writes the log in CRI
 // format and the exit code to a file, and outlives podwired. One conmon a container, about 1 MB each.
-import type { OciRuntime } from './oci-runtime.ts';
+import type { OciRuntime } from './oci/runtime.ts';
 
 export interface ConmonRequest {
   readonly conmon: string;

@@ -9,8 +9,8 @@ import { type ExecSession, openSession } from '../exec/session.ts';
 import { readIfThere, replaceFile } from '../kernel/files.ts';
 import type { ContainerFiles } from './container-record.ts';
 import type { ExecRequest, ExecSyncRequest, ExecSyncResult } from './cri.ts';
-import { execArgv, execExitCode, type OciRuntime } from './oci-runtime.ts';
-import type { OciProcess, OciSpec } from './oci-types.ts';
+import { execArgv, execExitCode, type OciRuntime } from './oci/runtime.ts';
+import type { OciProcess, OciSpec } from './oci/types.ts';
 
 /** The process of an exec: the container's own with another command. Pure. */
 export function execProcess(container: OciProcess, request: ExecRequest): OciProcess {

@@ -22,7 +22,7 @@ import {
 } from './container-record.ts';
 import { ContainerError } from './errors.ts';
 import { type ExitFile, ExitWatcher } from './exit-watcher.ts';
-import { type OciRuntime, startArgv, stateArgv } from './oci-runtime.ts';
+import { type OciRuntime, startArgv, stateArgv } from './oci/runtime.ts';
 
 export interface Live {
   readonly record: ContainerRecord;

@@ -39,13 +39,13 @@ import type {
   LinuxResources,
 } from './cri.ts';
 import { ContainerError } from './errors.ts';
-import type { ImageStore } from './image-store.ts';
-import { type OciRuntime, ociRuntime, readableRuntimeError, startArgv } from './oci-runtime.ts';
-import { commandLine, type SandboxMounts } from './oci-spec.ts';
-import { stopSignalNumber } from './stop-signal.ts';
+import type { ImageStore } from './image/store.ts';
+import { type OciRuntime, ociRuntime, readableRuntimeError, startArgv } from './oci/runtime.ts';
+import { commandLine, type SandboxMounts } from './oci/spec.ts';
+import { stopSignalNumber } from './oci/stop-signal.ts';
 
 export type { ContainerRecord } from './container-record.ts';
-export type { SandboxMounts } from './oci-spec.ts';
+export type { SandboxMounts } from './oci/spec.ts';
 
 export interface ContainerRuntimeOptions {
   readonly paths: NodePaths;

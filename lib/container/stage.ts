@@ -23,9 +23,9 @@ import { isAlive } from '../kernel/process.ts';
 import type { IdRange } from '../kernel/user-namespace.ts';
 import type { ContainerFiles, ContainerRecord } from './container-record.ts';
 import type { ContainerConfig } from './cri.ts';
-import type { ImageRoot } from './image-store.ts';
-import type { SandboxMounts, UserNamespace } from './oci-spec.ts';
-import type { ProcessUser } from './user.ts';
+import type { ImageRoot } from './image/store.ts';
+import type { SandboxMounts, UserNamespace } from './oci/spec.ts';
+import type { ProcessUser } from './oci/user.ts';
 
 export interface StageInput {
   readonly config: ContainerConfig;

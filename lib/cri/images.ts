@@ -2,9 +2,9 @@
 // Assumes the runtime keeps them; nothing is cached here. What the CRI has no call for is refused with the way that there is.
 import type { Image, ImageService, PullOptions } from '../container/cri.ts';
 import { ImageError } from '../container/errors.ts';
-import { fetchKey, withLogins } from '../container/pull-logins.ts';
-import { SharedFetches } from '../container/shared-fetch.ts';
-import { hostImage, parseReference } from '../container/reference.ts';
+import { fetchKey, withLogins } from '../container/image/pull-logins.ts';
+import { SharedFetches } from '../container/image/shared-fetch.ts';
+import { hostImage, parseReference } from '../container/image/reference.ts';
 import { messageOf } from '../exec/errors.ts';
 import type { CriConnection } from './connection.ts';
 import type { RemoteImage } from './messages.ts';

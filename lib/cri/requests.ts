@@ -10,7 +10,7 @@ import type {
   LinuxResources,
 } from '../container/cri.ts';
 import { ContainerError } from '../container/errors.ts';
-import { maskedPaths, readonlyPaths } from '../container/oci-spec.ts';
+import { maskedPaths, readonlyPaths } from '../container/oci/spec.ts';
 import { cpuPeriod } from '../kernel/cgroup-values.ts';
 import type {
   ContainerMessage,

@@ -20,8 +20,8 @@ import type {
   RuntimeService,
 } from '../container/cri.ts';
 import { ContainerError } from '../container/errors.ts';
-import { readSeccompFile } from '../container/seccomp-file.ts';
-import { stopSignalNumber } from '../container/stop-signal.ts';
+import { readSeccompFile } from '../container/oci/seccomp-file.ts';
+import { stopSignalNumber } from '../container/oci/stop-signal.ts';
 import { messageOf, PodwireError } from '../exec/errors.ts';
 import type { StepClock } from '../exec/step-clock.ts';
 import { detectCgroups, ensureCgroup, removeCgroup, setCgroupLimits } from '../kernel/cgroup.ts';

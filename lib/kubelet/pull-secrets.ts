@@ -4,7 +4,7 @@
 // by their beginning; the longest key first, then the order of the Secrets.
 import type { Pod, Secret } from '../api/types.ts';
 import type { RegistryLogin } from '../container/cri.ts';
-import { parseReference } from '../container/reference.ts';
+import { parseReference } from '../container/image/reference.ts';
 import type { EventInput } from '../api/events.ts';
 import type { DataSource } from './references.ts';
 

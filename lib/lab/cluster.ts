@@ -3,7 +3,7 @@
 import { isReady } from '../api/conditions.ts';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HttpClient } from '../api/http-client.ts';
+import { HttpClient } from '../api/http/client.ts';
 import type { Node } from '../api/types.ts';
 import { allSettledOrThrow } from '../exec/errors.ts';
 import { nodePaths } from '../kernel/paths.ts';

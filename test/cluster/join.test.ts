@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { HttpClient } from '../../lib/api/http-client.ts';
+import { HttpClient } from '../../lib/api/http/client.ts';
 import type { Pod } from '../../lib/api/types.ts';
 import { type CommandResult, run } from '../../lib/exec/exec.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';

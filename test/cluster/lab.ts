@@ -3,7 +3,7 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import type { HttpClient } from '../../lib/api/http-client.ts';
+import type { HttpClient } from '../../lib/api/http/client.ts';
 import type { Pod } from '../../lib/api/types.ts';
 import { type CommandResult, run } from '../../lib/exec/exec.ts';
 import { labClient, startAgain, startCluster } from '../../lib/lab/cluster.ts';

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { cut, heal } from '../../lib/lab/faults.ts';
 import type { Pod } from '../../lib/api/types.ts';
-import { HttpClient } from '../../lib/api/http-client.ts';
+import { HttpClient } from '../../lib/api/http/client.ts';
 import { nodePaths } from '../../lib/kernel/paths.ts';
 import { startEtcd, whyNoEtcd } from '../etcd/cluster.ts';
 import { hostPod, isRunning, sleep, sleeper } from '../e2e/harness.ts';

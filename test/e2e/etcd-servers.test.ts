@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { isReason } from '../../lib/api/errors.ts';
-import { HttpClient } from '../../lib/api/http-client.ts';
+import { HttpClient } from '../../lib/api/http/client.ts';
 import type { ConfigMap } from '../../lib/api/types.ts';
 import { startEtcd, whyNoEtcd } from '../etcd/cluster.ts';
 import { until } from '../until.ts';

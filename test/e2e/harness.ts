@@ -4,8 +4,8 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { HttpClient } from '../../lib/api/http-client.ts';
-import type { RemoteExec } from '../../lib/api/http-exec.ts';
+import { HttpClient } from '../../lib/api/http/client.ts';
+import type { RemoteExec } from '../../lib/api/http/exec.ts';
 import type { Pod } from '../../lib/api/types.ts';
 import { type CommandResult, run } from '../../lib/exec/exec.ts';
 import { cgroupProcs, detectCgroups } from '../../lib/kernel/cgroup.ts';

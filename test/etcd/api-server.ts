@@ -1,6 +1,6 @@
 // An API server without a node, over an etcd, to be killed: node api-server.ts SOCKET DATASTORE; says "ready" on stdout.
 import { ApiError } from '../../lib/api/errors.ts';
-import { Registry } from '../../lib/apiserver/registry.ts';
+import { Registry } from '../../lib/apiserver/registry/registry.ts';
 import { createApiServer } from '../../lib/apiserver/server.ts';
 import { parseEtcdAddress } from '../../lib/store/etcd/endpoints.ts';
 import { openEtcdStore } from '../../lib/store/etcd/etcd.ts';

@@ -1,6 +1,6 @@
 // Pods that answer HTTP and UDP on port 7000 with whom they saw and how much came, and ask others; by perl, which Debian always has.
 // Assumes image localhost/host. A Pod's question costs one exec, some 0.3 s in an emulated VM: all of a Pod's questions go in one.
-import type { HttpClient } from '../../lib/api/http-client.ts';
+import type { HttpClient } from '../../lib/api/http/client.ts';
 
 const server = String.raw`
 use IO::Socket::IP;

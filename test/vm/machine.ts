@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { HttpClient } from '../../lib/api/http-client.ts';
+import { HttpClient } from '../../lib/api/http/client.ts';
 import { type CommandResult, run } from '../../lib/exec/exec.ts';
 import type { VmImage } from './image.ts';
 

@@ -1,5 +1,5 @@
 // `podwire exec`: runs a command in a container, with its streams, its terminal and its exit code.
-// Assumes lib/api/http-exec.ts for the protocol. Bytes pass through as they come.
+// Assumes lib/api/http/exec.ts for the protocol. Bytes pass through as they come.
 import type { Context } from '../context.ts';
 import { defaultContainerOf } from '../default-container.ts';
 import { ExitWith, UsageError } from '../errors.ts';

@@ -1,7 +1,7 @@
 // `podwire logs`: what containers wrote, whole or followed, one container or all of a Pod.
 // Assumes the server cuts by time and count. Bytes are streamed through; only a prefix needs lines.
 import { ephemeralContainers } from '../../../lib/api/pod-containers.ts';
-import { type HttpClient, type LogQuery, linesOf } from '../../../lib/api/http-client.ts';
+import { type HttpClient, type LogQuery, linesOf } from '../../../lib/api/http/client.ts';
 import type { Pod } from '../../../lib/api/types.ts';
 import { type Context, untilInterrupted } from '../context.ts';
 import { defaultContainerOf } from '../default-container.ts';

@@ -1,7 +1,7 @@
 // `podwire node cordon|uncordon|drain|remove`: kubectl's words and exit codes; remove is ours.
 // Assumes the API of a server. A drain evicts all Pods at once and waits until they are gone: one watch a Pod.
 import { isReady } from '../../../lib/api/conditions.ts';
-import type { HttpClient } from '../../../lib/api/http-client.ts';
+import type { HttpClient } from '../../../lib/api/http/client.ts';
 import { ApiError, isReason } from '../../../lib/api/errors.ts';
 import { findResource } from '../../../lib/api/resources.ts';
 import type { Pod } from '../../../lib/api/types.ts';

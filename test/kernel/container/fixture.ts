@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ContainerConfig, SecurityConfig } from '../../../lib/container/cri.ts';
-import { createImageStore, type ImageStore } from '../../../lib/container/image-store.ts';
+import { createImageStore, type ImageStore } from '../../../lib/container/image/store.ts';
 import {
   type ContainerRuntime,
   createContainerRuntime,

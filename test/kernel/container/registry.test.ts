@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { createImageStore } from '../../../lib/container/image-store.ts';
+import { createImageStore } from '../../../lib/container/image/store.ts';
 import { until } from './fixture.ts';
 import { noRegistry, startRegistry, user } from './registry.ts';
 

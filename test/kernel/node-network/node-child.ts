@@ -1,7 +1,7 @@
 // One node's network loop, in the namespace it is started in, against an API on a Unix socket. Its argument is JSON;
 // on standard output a line for each thing that happens; a line on standard input is a wish: status, resync, close, remove.
 import { createInterface } from 'node:readline';
-import { HttpClient } from '../../../lib/api/http-client.ts';
+import { HttpClient } from '../../../lib/api/http/client.ts';
 import { nodePaths } from '../../../lib/kernel/paths.ts';
 import { startNodeNetwork } from '../../../lib/node-network/loop.ts';
 import { removeNodeNetwork } from '../../../lib/node-network/node-network.ts';

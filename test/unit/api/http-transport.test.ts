@@ -1,6 +1,6 @@
 // When a request that failed may be sent to another server.
 import t from 'tap';
-import { wasNotSent } from '../../../lib/api/http-transport.ts';
+import { wasNotSent } from '../../../lib/api/http/transport.ts';
 
 for (const [code, syscall, wanted] of [
   ['ECONNREFUSED', 'connect', true],

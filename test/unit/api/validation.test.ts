@@ -14,8 +14,8 @@ import {
   validateMeta,
   validateMetaUpdate,
   validateNode,
-} from '../../../lib/api/validation.ts';
-import { validatePodSpec, validatePodUpdate } from '../../../lib/api/validation-pod.ts';
+} from '../../../lib/api/validation/validation.ts';
+import { validatePodSpec, validatePodUpdate } from '../../../lib/api/validation/pod.ts';
 
 const texts = (errors: readonly FieldError[]): string[] =>
   errors.map(({ field, message }) => `${field}: ${message}`);

@@ -10,15 +10,15 @@ import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { forwardToServer } from '../../../cmd/podwired/forward.ts';
 import { ApiError } from '../../../lib/api/errors.ts';
-import { HttpClient } from '../../../lib/api/http-client.ts';
+import { HttpClient } from '../../../lib/api/http/client.ts';
 import type { PodStreams } from '../../../lib/api/streams.ts';
 import type { Pod } from '../../../lib/api/types.ts';
 import { createNodeServer } from '../../../lib/apiserver/node-server.ts';
-import { restrictNodes } from '../../../lib/apiserver/node-restriction.ts';
+import { restrictNodes } from '../../../lib/apiserver/access/node-restriction.ts';
 import type { LocateNode } from '../../../lib/apiserver/proxy.ts';
 import { type ClusterFace, registerClusterRoutes } from '../../../lib/apiserver/routes-cluster.ts';
 import { createApiServer } from '../../../lib/apiserver/server.ts';
-import { createToken, listTokens } from '../../../lib/apiserver/tokens.ts';
+import { createToken, listTokens } from '../../../lib/apiserver/access/tokens.ts';
 import type { ExecSession } from '../../../lib/container/cri.ts';
 import { ReferenceWatcher } from '../../../lib/kubelet/references.ts';
 import {

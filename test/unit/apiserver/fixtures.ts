@@ -2,8 +2,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { HttpClient } from '../../../lib/api/http-client.ts';
-import { Registry, type RegistryOptions } from '../../../lib/apiserver/registry.ts';
+import { HttpClient } from '../../../lib/api/http/client.ts';
+import { Registry, type RegistryOptions } from '../../../lib/apiserver/registry/registry.ts';
 import { type ApiServerOptions, createApiServer } from '../../../lib/apiserver/server.ts';
 import type { PodStreams } from '../../../lib/api/streams.ts';
 import { openSqliteStore } from '../../../lib/store/sqlite.ts';

@@ -2,9 +2,9 @@
 import t from 'tap';
 import type { AdmitRequest } from '../../../lib/api/admission.ts';
 import type { Resource } from '../../../lib/api/types.ts';
-import type { Attributes, Verb } from '../../../lib/apiserver/access.ts';
-import { type Graph, mayNode } from '../../../lib/apiserver/node-authorizer.ts';
-import { restrictNodes } from '../../../lib/apiserver/node-restriction.ts';
+import type { Attributes, Verb } from '../../../lib/apiserver/access/access.ts';
+import { type Graph, mayNode } from '../../../lib/apiserver/access/node-authorizer.ts';
+import { restrictNodes } from '../../../lib/apiserver/access/node-restriction.ts';
 
 /** Pod "mine" is bound to node two, "theirs" to one, "nobodys" to none; "mine" refers to "mine-conf" of default. */
 const graph: Graph = {

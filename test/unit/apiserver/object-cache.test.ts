@@ -1,7 +1,7 @@
 // What the cache keeps: live objects once for all, and nothing of what watches tell about the past.
 import t from 'tap';
 import type { ApiObject } from '../../../lib/api/types.ts';
-import { encode, ObjectCache } from '../../../lib/apiserver/object-cache.ts';
+import { encode, ObjectCache } from '../../../lib/apiserver/registry/object-cache.ts';
 import type { StoreEntry } from '../../../lib/store/store.ts';
 import { manifest, startRegistry } from './fixtures.ts';
 

@@ -2,7 +2,7 @@
 import { request } from 'node:http';
 import t from 'tap';
 import { createApiServer } from '../../../lib/apiserver/server.ts';
-import { duplicateFields } from '../../../lib/apiserver/field-validation.ts';
+import { duplicateFields } from '../../../lib/apiserver/registry/field-validation.ts';
 import { manifest, noStreams, onNode, startRegistry, startServer } from './fixtures.ts';
 
 interface Answer {

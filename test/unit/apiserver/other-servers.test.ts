@@ -6,7 +6,7 @@ import {
   leaveServers,
   type OwnServer,
   serverAnnotations,
-} from '../../../lib/apiserver/other-servers.ts';
+} from '../../../lib/apiserver/access/other-servers.ts';
 import { ensureNode } from '../../../lib/kubelet/node-status.ts';
 import { startRegistry } from './fixtures.ts';
 

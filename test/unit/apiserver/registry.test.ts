@@ -2,8 +2,8 @@
 import t from 'tap';
 import { ApiError } from '../../../lib/api/errors.ts';
 import type { Pod } from '../../../lib/api/types.ts';
-import { decideDeletion } from '../../../lib/apiserver/deletion.ts';
-import { Registry } from '../../../lib/apiserver/registry.ts';
+import { decideDeletion } from '../../../lib/apiserver/registry/deletion.ts';
+import { Registry } from '../../../lib/apiserver/registry/registry.ts';
 import { openSqliteStore } from '../../../lib/store/sqlite.ts';
 import { until } from '../../until.ts';
 import { manifest, onNode, startRegistry } from './fixtures.ts';

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { ApiError } from '../../../lib/api/errors.ts';
-import { HttpClient } from '../../../lib/api/http-client.ts';
+import { HttpClient } from '../../../lib/api/http/client.ts';
 import type { LogOptions } from '../../../lib/api/streams.ts';
 import { manifest, noStreams, onNode, startServer } from './fixtures.ts';
 

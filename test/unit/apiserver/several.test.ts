@@ -1,7 +1,7 @@
 // Several registries over one store, as several servers over an etcd: what one writes the others see, and nobody's write is lost.
 import t, { type Test } from 'tap';
 import { isReason } from '../../../lib/api/errors.ts';
-import { Registry } from '../../../lib/apiserver/registry.ts';
+import { Registry } from '../../../lib/apiserver/registry/registry.ts';
 import { openSqliteStore } from '../../../lib/store/sqlite.ts';
 import type { Store } from '../../../lib/store/store.ts';
 

@@ -9,7 +9,7 @@ import {
   ociRuntime,
   readableRuntimeError,
   startArgv,
-} from '../../../lib/container/oci-runtime.ts';
+} from '../../../lib/container/oci/runtime.ts';
 import { nodePaths } from '../../../lib/kernel/paths.ts';
 
 const request = {

@@ -20,7 +20,7 @@ import {
   saveContainer,
 } from '../../../lib/container/container-record.ts';
 import { ContainerTable } from '../../../lib/container/container-table.ts';
-import { ociRuntime } from '../../../lib/container/oci-runtime.ts';
+import { ociRuntime } from '../../../lib/container/oci/runtime.ts';
 import type { Exec } from '../../../lib/exec/exec.ts';
 import { nodePaths } from '../../../lib/kernel/paths.ts';
 import { identify } from '../../../lib/kernel/process.ts';

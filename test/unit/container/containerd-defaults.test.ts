@@ -1,10 +1,10 @@
 // A container without wishes is held as tightly as containerd holds one: its own words (`ctr oci spec`) against ours.
 import { execFileSync } from 'node:child_process';
 import t from 'tap';
-import { chooseCapabilities, allCapabilities } from '../../../lib/container/capabilities.ts';
+import { chooseCapabilities, allCapabilities } from '../../../lib/container/oci/capabilities.ts';
 import type { ContainerConfig } from '../../../lib/container/cri.ts';
-import { buildOciSpec } from '../../../lib/container/oci-spec.ts';
-import type { OciSpec } from '../../../lib/container/oci-types.ts';
+import { buildOciSpec } from '../../../lib/container/oci/spec.ts';
+import type { OciSpec } from '../../../lib/container/oci/types.ts';
 import { findProgram } from '../../../lib/exec/find-program.ts';
 
 const ctr = findProgram('ctr');

@@ -4,11 +4,11 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import t from 'tap';
-import { dockerImages, ociImages, openArchive, parseHeader } from '../../../lib/container/archive.ts';
-import { blobPath, imageFiles } from '../../../lib/container/image-layout.ts';
-import { RefTable } from '../../../lib/container/image-refs.ts';
-import { createImageStore } from '../../../lib/container/image-store.ts';
-import { readableError, skopeoArgv } from '../../../lib/container/skopeo.ts';
+import { dockerImages, ociImages, openArchive, parseHeader } from '../../../lib/container/image/archive.ts';
+import { blobPath, imageFiles } from '../../../lib/container/image/layout.ts';
+import { RefTable } from '../../../lib/container/image/refs.ts';
+import { createImageStore } from '../../../lib/container/image/store.ts';
+import { readableError, skopeoArgv } from '../../../lib/container/image/skopeo.ts';
 
 function tarOf(dir: string, files: Record<string, string>): string {
   const root = join(dir, 'tree');

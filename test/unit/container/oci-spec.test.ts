@@ -1,15 +1,15 @@
 // config.json: one golden text for the plain container, and what each wish changes in it.
 import t from 'tap';
-import { defaultCapabilities } from '../../../lib/container/capabilities.ts';
+import { defaultCapabilities } from '../../../lib/container/oci/capabilities.ts';
 import type { ContainerConfig, SecurityConfig } from '../../../lib/container/cri.ts';
-import { parseImageConfig } from '../../../lib/container/image-config.ts';
+import { parseImageConfig } from '../../../lib/container/image/config.ts';
 import {
   buildOciSpec,
   commandLine,
   type SandboxMounts,
   type SpecInput,
-} from '../../../lib/container/oci-spec.ts';
-import { stopSignalNumber } from '../../../lib/container/stop-signal.ts';
+} from '../../../lib/container/oci/spec.ts';
+import { stopSignalNumber } from '../../../lib/container/oci/stop-signal.ts';
 
 const capabilities = defaultCapabilities.map((name) => `CAP_${name}`);
 const security: SecurityConfig = {

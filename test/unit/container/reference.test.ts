@@ -1,6 +1,6 @@
 // Image references: the full form of what people write, and clear refusals of what is none.
 import t from 'tap';
-import { isLocalRegistry, parseReference } from '../../../lib/container/reference.ts';
+import { isLocalRegistry, parseReference } from '../../../lib/container/image/reference.ts';
 
 const digest = `sha256:${'a1'.repeat(32)}`;
 const good: ReadonlyArray<readonly [string, string]> = [

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { parseSeccomp, readSeccompFile } from '../../../lib/container/seccomp-file.ts';
+import { parseSeccomp, readSeccompFile } from '../../../lib/container/oci/seccomp-file.ts';
 
 const least = { defaultAction: 'SCMP_ACT_ALLOW' };
 const rule = (more: object): object => ({

@@ -6,8 +6,8 @@ import {
   type CapabilityChoice,
   chooseCapabilities,
   defaultCapabilities,
-} from '../../../lib/container/capabilities.ts';
-import { runtimeDefaultSeccomp } from '../../../lib/container/seccomp.ts';
+} from '../../../lib/container/oci/capabilities.ts';
+import { runtimeDefaultSeccomp } from '../../../lib/container/oci/seccomp.ts';
 
 const none: CapabilityChoice = { privileged: false, capabilitiesAdd: [], capabilitiesDrop: [] };
 const cap = (names: readonly string[]): string[] => names.map((name) => `CAP_${name}`);

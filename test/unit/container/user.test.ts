@@ -2,7 +2,7 @@
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { readInRoot, resolveInRoot, resolveUser, type UserRequest } from '../../../lib/container/user.ts';
+import { readInRoot, resolveInRoot, resolveUser, type UserRequest } from '../../../lib/container/oci/user.ts';
 
 const passwd = 'root:x:0:0:root:/root:/bin/sh\napp:x:1500:1600::/:\nbroken line\nbad:x:-1:zz::\n';
 const group = 'root:x:0:\napps:x:1600:\nextra:x:1700:app,other\nmore:x:1800:app\n';

@@ -1,7 +1,7 @@
 // Who leads, when it ends and who comes next: several electors over one registry, on a clock of the test's own.
 import t, { type Test } from 'tap';
 import type { Client } from '../../../lib/api/client.ts';
-import { Registry } from '../../../lib/apiserver/registry.ts';
+import { Registry } from '../../../lib/apiserver/registry/registry.ts';
 import {
   type Clock,
   leaseDurationMs,

@@ -4,7 +4,7 @@ import { EventRecorder } from '../../../lib/api/events.ts';
 import { Informer } from '../../../lib/api/informer.ts';
 import type { Taint } from '../../../lib/api/taints.ts';
 import type { Node, Pod, Resource } from '../../../lib/api/types.ts';
-import type { Registry } from '../../../lib/apiserver/registry.ts';
+import type { Registry } from '../../../lib/apiserver/registry/registry.ts';
 import { admitDefaultTolerations } from '../../../lib/controllers/default-tolerations.ts';
 import { disruptionOf, evictionPauseMs, taintsFor } from '../../../lib/controllers/node-health.ts';
 import { NodeLifecycle } from '../../../lib/controllers/node-lifecycle.ts';

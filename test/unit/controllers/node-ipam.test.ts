@@ -4,7 +4,7 @@ import type { Client } from '../../../lib/api/client.ts';
 import { EventRecorder } from '../../../lib/api/events.ts';
 import { Informer } from '../../../lib/api/informer.ts';
 import type { Node } from '../../../lib/api/types.ts';
-import { Registry } from '../../../lib/apiserver/registry.ts';
+import { Registry } from '../../../lib/apiserver/registry/registry.ts';
 import { clusterRanges, rangeDefaults } from '../../../lib/controllers/cluster-ranges.ts';
 import { admitNodeAddress } from '../../../lib/controllers/node-address.ts';
 import { admitNodeSubnets, NodeIpam, subnetRecord } from '../../../lib/controllers/node-ipam.ts';

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import type { Client } from '../../../lib/api/client.ts';
 import { ApiError } from '../../../lib/api/errors.ts';
 import type { Node } from '../../../lib/api/types.ts';
-import type { Registry } from '../../../lib/apiserver/registry.ts';
+import type { Registry } from '../../../lib/apiserver/registry/registry.ts';
 import { keepNodeLease } from '../../../lib/kubelet/node-lease.ts';
 import { nodeCapacity } from '../../../lib/kubelet/node-capacity.ts';
 import { nodeConditions, NodeStatusReporter } from '../../../lib/kubelet/node-status.ts';

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { Pod } from '../../../lib/api/types.ts';
-import { resizedPod, validatePodResize } from '../../../lib/api/validation-resize.ts';
+import { resizedPod, validatePodResize } from '../../../lib/api/validation/resize.ts';
 import {
   containerChanges,
   decideResize,

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import { EventRecorder } from '../../../lib/api/events.ts';
 import { Informer } from '../../../lib/api/informer.ts';
 import type { Node, Pod } from '../../../lib/api/types.ts';
-import type { Registry } from '../../../lib/apiserver/registry.ts';
+import type { Registry } from '../../../lib/apiserver/registry/registry.ts';
 import { PodQueue } from '../../../lib/scheduler/queue.ts';
 import { Scheduler } from '../../../lib/scheduler/scheduler.ts';
 import { until } from '../../until.ts';
