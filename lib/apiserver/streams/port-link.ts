@@ -3,19 +3,16 @@
 // read makes the other wait. Memory: a megabyte a connection each way.
 import type { Duplex } from 'node:stream';
 import { messageOf } from '../../exec/errors.ts';
-import { muchWaiting } from './session.ts';
+import { type Carrier, muchWaiting } from './session.ts';
 
-/** The far side of one connection; several may share what carries them, and then wait together. */
+/** The far side of one connection. */
 export interface PortClient {
+  readonly carrier: Carrier;
   /** `sent` is called when it has been taken, or nobody is there any more. */
   send(chunk: Buffer, sent: () => void): void;
   fail(message: string): void;
   /** The Pod says no more. False: the far side cannot be told of a half, and the whole connection ends. */
   endOutput(): boolean;
-  /** Bytes that have not been taken yet. */
-  readonly waiting: number;
-  pause(): void;
-  resume(): void;
 }
 
 export type Connect = (port: number) => Promise<Duplex>;
@@ -51,8 +48,8 @@ export class PortLink {
     const socket = this.#socket;
     if (!socket) this.#early.push(Buffer.from(chunk));
     else if (!socket.destroyed && !socket.writableEnded && !socket.write(chunk)) {
-      this.#client.pause();
-      const resume = (): void => this.#client.resume();
+      this.#client.carrier.pause();
+      const resume = (): void => this.#client.carrier.resume();
       for (const event of ['drain', 'close']) socket.once(event, resume);
     }
   }
@@ -72,7 +69,7 @@ export class PortLink {
     return new Promise((resolve) => {
       socket.on('data', (chunk: Buffer) => {
         client.send(chunk, () => socket.resume());
-        if (client.waiting > muchWaiting) socket.pause();
+        if (client.carrier.waiting > muchWaiting) socket.pause();
       });
       socket.on('end', () => {
         if (!client.endOutput()) socket.end();

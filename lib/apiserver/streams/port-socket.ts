@@ -4,7 +4,8 @@
 // connection, which TCP can and v4 cannot. Source: kubelet's portforward/websocket.go; KEP-4006 for the closing of a channel.
 import type { RawData, WebSocket } from 'ws';
 import { type Connect, type PortClient, PortLink } from './port-link.ts';
-import { bytesOf } from './session-socket.ts';
+import type { Carrier } from './session.ts';
+import { bytesOf, carrierOf } from './session-socket.ts';
 
 const closeChannel = 255;
 
@@ -38,6 +39,7 @@ export function servePorts(
 class Channels implements PortClient {
   readonly port: number;
   readonly data: number;
+  readonly carrier: Carrier;
   readonly #canHalve: boolean;
   readonly #socket: WebSocket;
 
@@ -46,6 +48,7 @@ class Channels implements PortClient {
     { port, data, canHalve }: { port: number; data: number; canHalve: boolean },
   ) {
     this.#socket = socket;
+    this.carrier = carrierOf(socket);
     this.#canHalve = canHalve;
     this.port = port;
     this.data = data;
@@ -65,18 +68,6 @@ class Channels implements PortClient {
   endOutput(): boolean {
     if (this.#canHalve) this.#send(closeChannel, Buffer.of(this.data));
     return this.#canHalve;
-  }
-
-  get waiting(): number {
-    return this.#socket.bufferedAmount;
-  }
-
-  pause(): void {
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#socket.resume();
   }
 
   #send(channel: number, payload: Buffer, sent?: () => void): void {

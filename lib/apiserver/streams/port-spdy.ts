@@ -55,12 +55,12 @@ function portOf(headers: Headers): number {
 }
 
 class Pair implements PortClient {
-  readonly #connection: SpdyConnection;
+  readonly carrier: SpdyConnection;
   readonly #data: SpdyStream;
   readonly #errors: SpdyStream;
 
   constructor(connection: SpdyConnection, data: SpdyStream, errors: SpdyStream) {
-    this.#connection = connection;
+    this.carrier = connection;
     this.#data = data;
     this.#errors = errors;
   }
@@ -82,17 +82,5 @@ class Pair implements PortClient {
   end(): void {
     this.#data.end();
     this.#errors.end();
-  }
-
-  get waiting(): number {
-    return this.#connection.waiting;
-  }
-
-  pause(): void {
-    this.#connection.pause();
-  }
-
-  resume(): void {
-    this.#connection.resume();
   }
 }

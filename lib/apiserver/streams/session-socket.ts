@@ -2,15 +2,28 @@
 // Assumes subprotocols v5.channel.k8s.io (255 closes a channel) or v4. One message a chunk.
 // Source: k8s.io/apimachinery/pkg/util/remotecommand, KEP-4006.
 import type { RawData, WebSocket } from 'ws';
-import type { SessionClient, SessionListener } from './session.ts';
+import type { Carrier, SessionClient, SessionListener } from './session.ts';
 
 const channel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const;
 
+export const carrierOf = (socket: WebSocket): Carrier => ({
+  get waiting() {
+    return socket.bufferedAmount;
+  },
+  pause: () => socket.pause(),
+  resume: () => socket.resume(),
+  get isPaused() {
+    return socket.isPaused;
+  },
+});
+
 export class SocketClient implements SessionClient {
+  readonly carrier: Carrier;
   readonly #socket: WebSocket;
 
   constructor(socket: WebSocket) {
     this.#socket = socket;
+    this.carrier = carrierOf(socket);
   }
 
   listen(listener: SessionListener): void {
@@ -23,22 +36,6 @@ export class SocketClient implements SessionClient {
   send(to: 'stdout' | 'stderr' | 'error', chunk: Buffer, sent?: () => void): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
     this.#socket.send(Buffer.concat([Buffer.of(channel[to]), chunk]), () => sent?.());
-  }
-
-  get waiting(): number {
-    return this.#socket.bufferedAmount;
-  }
-
-  pause(): void {
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#socket.resume();
-  }
-
-  get isPaused(): boolean {
-    return this.#socket.isPaused;
   }
 
   close(): void {

@@ -21,7 +21,7 @@ export interface Streams {
 }
 
 export class SpdyClient implements SessionClient {
-  readonly #connection: SpdyConnection;
+  readonly carrier: SpdyConnection;
   readonly #streams = new Map<Kind, SpdyStream>();
   readonly #wanted: ReadonlySet<Kind>;
   readonly #opening = Promise.withResolvers<boolean>();
@@ -34,18 +34,18 @@ export class SpdyClient implements SessionClient {
     const { stdin, stdout, stderr, tty } = asked;
     const wanted: Record<Kind, boolean> = { error: true, stdin, stdout, stderr: stderr && !tty, resize: tty };
     this.#wanted = new Set(kinds.filter((kind) => wanted[kind]));
-    this.#connection = connect((stream, headers) => this.#opened(stream, headers));
-    this.#connection.onClose = () => this.#opening.resolve(false);
+    this.carrier = connect((stream, headers) => this.#opened(stream, headers));
+    this.carrier.onClose = () => this.#opening.resolve(false);
   }
 
   /** Resolves when all streams are there; false when they did not come in time, or the client went. */
   opened(): Promise<boolean> {
-    const timer = setTimeout(() => this.#connection.close(), openMs);
+    const timer = setTimeout(() => this.carrier.close(), openMs);
     return this.#opening.promise.finally(() => clearTimeout(timer));
   }
 
   listen(listener: SessionListener): void {
-    this.#connection.onClose = () => listener.gone();
+    this.carrier.onClose = () => listener.gone();
     const nothing = { data: () => {}, end: () => {} };
     for (const [kind, stream] of this.#streams)
       if (kind === 'stdin')
@@ -60,24 +60,8 @@ export class SpdyClient implements SessionClient {
     else sent?.(); // nobody asked for it
   }
 
-  get waiting(): number {
-    return this.#connection.waiting;
-  }
-
-  pause(): void {
-    this.#connection.pause();
-  }
-
-  resume(): void {
-    this.#connection.resume();
-  }
-
-  get isPaused(): boolean {
-    return this.#connection.isPaused;
-  }
-
   close(): void {
-    this.#connection.finish();
+    this.carrier.finish();
   }
 
   #opened(stream: SpdyStream, headers: Headers): void {

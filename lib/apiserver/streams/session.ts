@@ -10,16 +10,22 @@ export const muchWaiting = 1024 * 1024;
 /** So often a client that waits is listened to all the same: otherwise nobody would notice that it has gone. */
 const listenMs = 1000;
 
+/** What brings bytes to a client and from it; several streams may share it, and then wait together. */
+export interface Carrier {
+  /** Bytes that the client has not read yet. */
+  readonly waiting: number;
+  /** Reads no more until resume(): the client waits when the connection is full. */
+  pause(): void;
+  resume(): void;
+  readonly isPaused: boolean;
+}
+
 export interface SessionClient {
+  readonly carrier: Carrier;
   /** Once; what came before is told at once. */
   listen(listener: SessionListener): void;
   /** `sent` is called when the connection has taken it, or is gone. */
   send(to: 'stdout' | 'stderr' | 'error', chunk: Buffer, sent?: () => void): void;
-  /** Bytes that the client has not read yet. */
-  readonly waiting: number;
-  pause(): void;
-  resume(): void;
-  readonly isPaused: boolean;
   /** When all that was sent has arrived. */
   close(): void;
 }
@@ -59,9 +65,9 @@ export async function serveSession(
 function forward(client: SessionClient, session: ExecSession): void {
   const send = (to: 'stdout' | 'stderr') => (chunk: Buffer) => {
     client.send(to, chunk, () => {
-      if (client.waiting < muchWaiting / 2) session.resumeOutput();
+      if (client.carrier.waiting < muchWaiting / 2) session.resumeOutput();
     });
-    if (client.waiting > muchWaiting) session.pauseOutput();
+    if (client.carrier.waiting > muchWaiting) session.pauseOutput();
   };
   session.onStdout(send('stdout'));
   session.onStderr(send('stderr'));
@@ -69,7 +75,7 @@ function forward(client: SessionClient, session: ExecSession): void {
 
 /** What the client sends, to the session; what comes before the session stands waits. */
 class Input implements SessionListener {
-  readonly #client: SessionClient;
+  readonly #carrier: Carrier;
   readonly #options: Wanted;
   #session: ExecSession | undefined;
   #early: Array<() => void> = [];
@@ -77,8 +83,8 @@ class Input implements SessionListener {
   #waiting = 0;
   isGone = false;
 
-  constructor(client: SessionClient, options: Wanted) {
-    this.#client = client;
+  constructor({ carrier }: SessionClient, options: Wanted) {
+    this.#carrier = carrier;
     this.#options = options;
   }
 
@@ -114,11 +120,11 @@ class Input implements SessionListener {
     this.#waiting += chunk.length;
     void Promise.resolve(session.writeStdin(chunk)).then(() => {
       this.#waiting -= chunk.length;
-      if (this.#waiting < muchWaiting / 2) this.#client.resume();
+      if (this.#waiting < muchWaiting / 2) this.#carrier.resume();
     });
-    if (this.#waiting <= muchWaiting || this.#client.isPaused) return;
-    this.#client.pause();
-    setTimeout(() => this.#client.resume(), listenMs).unref();
+    if (this.#waiting <= muchWaiting || this.#carrier.isPaused) return;
+    this.#carrier.pause();
+    setTimeout(() => this.#carrier.resume(), listenMs).unref();
   }
 }
 
