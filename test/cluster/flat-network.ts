@@ -67,15 +67,34 @@ export async function everyPair(lab: TestLab, pods: readonly Pod[]): Promise<str
   return faults.map(([pod, fault]) => (fault === '' ? '' : `${pod.metadata.name}: ${fault}\n`)).join('');
 }
 
-/** Milliseconds until every pair works; throws after a minute. */
-export async function untilEveryPair(lab: TestLab, pods: readonly Pod[]): Promise<number> {
-  const began = Date.now();
-  for (let fault = ''; ; await sleep(50)) {
-    fault = await everyPair(lab, pods);
-    if (fault === '') return Date.now() - began;
-    if (Date.now() - began > 60_000) throw new Error(`after a minute still:\n${fault}`);
-  }
+export interface Healing {
+  /** Milliseconds until every pair had worked. */
+  readonly tookMs: number;
+  /** What looking at every pair takes when all of them work: how fast the machine is just now. */
+  readonly lookMs: number;
 }
+
+/** Looks until every pair works, and once more; throws after a minute. */
+export async function untilEveryPair(lab: TestLab, pods: readonly Pod[]): Promise<Healing> {
+  const began = Date.now();
+  let [fault, tookMs] = ['', 0];
+  const works = async (): Promise<boolean> => {
+    fault = await everyPair(lab, pods);
+    return fault === '';
+  };
+  while (Date.now() - began < 60_000) {
+    if (await works()) {
+      tookMs ||= Date.now() - began;
+      const again = Date.now();
+      if (await works()) return { tookMs, lookMs: Date.now() - again };
+    }
+    await sleep(50);
+  }
+  throw new Error(`after a minute still:\n${fault}`);
+}
+
+/** Five seconds is what we promise; a busy machine has as much more as five looks take it, which are 0.3 s each at rest. */
+export const isSoonEnough = ({ tookMs, lookMs }: Healing): boolean => tookMs <= 5000 + 5 * lookMs;
 
 /** A connection that must live: says a number and hears it back, ten times a second; ends with an error when it breaks. */
 export const flow = (target: string): string => `
