@@ -19,6 +19,8 @@ import { findProgram } from '../../lib/exec/find-program.ts';
 import type { NodeAmounts } from '../../lib/kubelet/field-refs.ts';
 import type { MachineFigures, NodeCapacity } from '../../lib/kubelet/node-capacity.ts';
 import type { NodeDns } from '../../lib/kubelet/sandbox-config.ts';
+import { isBridgeName } from '../../lib/node-network/conflist.ts';
+import { isOwnLinkName } from '../../lib/node-network/own-link.ts';
 import { parseResolvConf } from '../../lib/sandbox/etc-files.ts';
 
 /** A valid Node name: the host name in lower case. @throws PodwireError BAD_NODE_NAME */
@@ -70,7 +72,7 @@ export function nodeIp(given: string | undefined): string {
 }
 
 /** A bridge of Pods, or a tunnel to other nodes: ours from an earlier start, and no way by which another machine comes. */
-const isOwnLink = (name: string): boolean => /^(podwire|pw[0-9a-f]{6})/.test(name);
+const isOwnLink = (name: string): boolean => isBridgeName(name) || isOwnLinkName(name);
 
 /** What the NAT of VirtualBox and of qemu gives to every machine: no other machine reaches one by it. */
 const everyMachines = '10.0.2.15';

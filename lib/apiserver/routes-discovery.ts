@@ -3,11 +3,11 @@
 import { arch, platform } from 'node:process';
 import type { FastifyInstance } from 'fastify';
 import { groupPath, resources } from '../api/resources.ts';
+import { forUsers } from './access/access.ts';
 import { sendJson } from './content.ts';
 
 /** Kubernetes' version whose shapes we serve. */
 const kubernetes = { major: '1', minor: '34' };
-const users = { config: { access: 'users' as const } };
 const anybody = { config: { access: 'anybody' as const } };
 const verbs = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 
@@ -26,17 +26,17 @@ export function addDiscovery(
     compiler: `node ${process.version}`,
     platform: `${platform}/${arch === 'x64' ? 'amd64' : arch}`,
   };
-  app.get('/api', users, (_request, reply) => sendJson(reply, 200, apiVersions));
+  app.get('/api', forUsers, (_request, reply) => sendJson(reply, 200, apiVersions));
   const groups = groupVersions.filter((one) => one.includes('/')).map(groupOf);
-  app.get('/apis', users, (_request, reply) =>
+  app.get('/apis', forUsers, (_request, reply) =>
     sendJson(reply, 200, { kind: 'APIGroupList', apiVersion: 'v1', groups }),
   );
   for (const group of groups)
-    app.get(`/apis/${group.name}`, users, (_request, reply) =>
+    app.get(`/apis/${group.name}`, forUsers, (_request, reply) =>
       sendJson(reply, 200, { kind: 'APIGroup', apiVersion: 'v1', ...group }),
     );
   for (const groupVersion of groupVersions)
-    app.get(groupPath(groupVersion), users, (_request, reply) =>
+    app.get(groupPath(groupVersion), forUsers, (_request, reply) =>
       sendJson(reply, 200, resourceList(groupVersion)),
     );
   app.get('/version', anybody, (_request, reply) => sendJson(reply, 200, versionInfo));

@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ApiError } from '../api/errors.ts';
 import type { ApiVerb, Operation } from '../api/openapi.ts';
 import { resources } from '../api/resources.ts';
+import { forUsers } from './access/access.ts';
 import { sendJson } from './content.ts';
 import { text, type Query } from './queries.ts';
 
@@ -13,8 +14,6 @@ interface Document {
   readonly body: string;
   readonly hash: string;
 }
-
-const users = { config: { access: 'users' as const } };
 
 export function addOpenApi(app: FastifyInstance, version: string): void {
   const operations: Operation[] = [];
@@ -30,21 +29,25 @@ export function addOpenApi(app: FastifyInstance, version: string): void {
     documents ??= makeDocuments(operations, version);
     return documents;
   };
-  app.get('/openapi/v3', users, async (request, reply) => {
+  app.get('/openapi/v3', forUsers, async (request, reply) => {
     const paths: Record<string, { serverRelativeURL: string }> = {};
     for (const [key, { hash }] of await load()) paths[key] = { serverRelativeURL: addressOf(key, hash) };
     return answer(request, reply, documentOf({ paths }));
   });
-  app.get<{ Params: { '*': string }; Querystring: Query }>('/openapi/v3/*', users, async (request, reply) => {
-    const key = request.params['*'];
-    const found = (await load()).get(key);
-    if (!found) throw new ApiError('NotFound', `no OpenAPI document of ${JSON.stringify(key)}`);
-    const wanted = text(request.query, 'hash');
-    if (wanted && wanted !== found.hash) return reply.redirect(addressOf(key, found.hash), 301);
-    // The address says which content it is, so it never changes.
-    if (wanted) reply.header('cache-control', 'public, max-age=31536000, immutable');
-    return answer(request, reply, found);
-  });
+  app.get<{ Params: { '*': string }; Querystring: Query }>(
+    '/openapi/v3/*',
+    forUsers,
+    async (request, reply) => {
+      const key = request.params['*'];
+      const found = (await load()).get(key);
+      if (!found) throw new ApiError('NotFound', `no OpenAPI document of ${JSON.stringify(key)}`);
+      const wanted = text(request.query, 'hash');
+      if (wanted && wanted !== found.hash) return reply.redirect(addressOf(key, found.hash), 301);
+      // The address says which content it is, so it never changes.
+      if (wanted) reply.header('cache-control', 'public, max-age=31536000, immutable');
+      return answer(request, reply, found);
+    },
+  );
 }
 
 /**
@@ -57,7 +60,7 @@ function addOpenApi2(app: FastifyInstance, version: string): void {
     return Buffer.concat([Buffer.from([(number << 3) | 2, bytes.length]), bytes]); // short: below 128 bytes
   };
   const info = { title: 'podwire: see /openapi/v3', version: version.slice(0, 64) };
-  app.get('/openapi/v2', users, (request, reply) => {
+  app.get('/openapi/v2', forUsers, (request, reply) => {
     if (!request.headers.accept?.includes('protobuf'))
       return sendJson(reply, 200, { swagger: '2.0', info, paths: {} });
     const told = Buffer.concat([field(1, info.title), field(2, info.version)]);

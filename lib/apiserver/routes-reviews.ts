@@ -8,10 +8,13 @@ import { resources } from '../api/resources.ts';
 import { checkSchema } from '../api/schema.ts';
 import {
   type AuthorizeNode,
+  forUsers,
   mustBeSomebody,
   requestUser,
   type Subresource,
+  subresources,
   type Verb,
+  verbs,
 } from './access/access.ts';
 import { isMaster, nodeOf, type User } from './access/authn.ts';
 import { sendJson } from './content.ts';
@@ -32,17 +35,15 @@ interface AccessReview {
   };
 }
 
-const users = { config: { access: 'users' as const } };
-
 export function addReviews(app: FastifyInstance, authorizeNode: AuthorizeNode): void {
-  app.post('/apis/authentication.k8s.io/v1/selfsubjectreviews', users, async (request, reply) => {
+  app.post('/apis/authentication.k8s.io/v1/selfsubjectreviews', forUsers, async (request, reply) => {
     const kind = 'SelfSubjectReview';
     checkReview(kind, request.body);
     const { name: username, groups } = mustBeSomebody(requestUser(request));
     const status = { userInfo: { username, groups } };
     return sendJson(reply, 201, { kind, apiVersion: 'authentication.k8s.io/v1', metadata: {}, status });
   });
-  app.post('/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', users, async (request, reply) => {
+  app.post('/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', forUsers, async (request, reply) => {
     const kind = 'SelfSubjectAccessReview';
     checkReview(kind, request.body);
     const { spec } = request.body as AccessReview;
@@ -63,12 +64,10 @@ function checkReview(kind: string, body: unknown): void {
   if (faults.length > 0) throw fieldErrorsToApiError({ kind }, faults);
 }
 
-const verbs = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'] as const;
 const isVerb = (word = ''): word is Verb => (verbs as readonly string[]).includes(word);
-/** Those that a node may have; all others are for masters. */
-const subresources = ['', 'status', 'resize', 'ephemeralcontainers'] as const;
+/** Of the others none is a node's. */
 const isSubresource = (word: string): word is Subresource | '' =>
-  (subresources as readonly string[]).includes(word);
+  word === '' || (subresources as readonly string[]).includes(word);
 
 interface Decision {
   readonly allowed: boolean;

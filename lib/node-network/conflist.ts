@@ -32,6 +32,9 @@ export const parsePodCidr = (podCidr: string): string[] => parseRanges(podCidr, 
 /** Bridge of a node: `podwire0`, or `pw<tag>` where several nodes share a machine. */
 export const bridgeName = (tag: string): string => (tag === '' ? 'podwire0' : `pw${tag}`);
 
+/** Of any node on this machine. */
+export const isBridgeName = (name: string): boolean => /^(podwire0|pw[0-9a-f]{6})$/.test(name);
+
 /** Name of the node's own network: the CNI cache, leases and GC go by it, so two nodes must not share one. */
 export const networkName = (tag: string): string => (tag === '' ? 'podwire' : `podwire-${tag}`);
 

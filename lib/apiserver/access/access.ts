@@ -5,10 +5,21 @@ import { ApiError } from '../../api/errors.ts';
 import type { Resource } from '../../api/types.ts';
 import { isMaster, nodeOf, type User, userOf } from './authn.ts';
 
-export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deletecollection';
+export const verbs = [
+  'get',
+  'list',
+  'watch',
+  'create',
+  'update',
+  'patch',
+  'delete',
+  'deletecollection',
+] as const;
+export type Verb = (typeof verbs)[number];
 
 /** Of Pods; `status` of others, too. */
-export type Subresource = 'status' | 'resize' | 'ephemeralcontainers';
+export const subresources = ['status', 'resize', 'ephemeralcontainers'] as const;
+export type Subresource = (typeof subresources)[number];
 
 /** What a request is about. */
 export interface Attributes {
@@ -27,6 +38,9 @@ export type Access =
   | 'nodes'
   | 'masters'
   | { readonly verb: Verb; readonly resource: Resource; readonly subresource?: Subresource };
+
+/** A route's options: for every user of the cluster. */
+export const forUsers = { config: { access: 'users' } } as const;
 
 declare module 'fastify' {
   interface FastifyContextConfig {
